@@ -31,7 +31,7 @@ pub(super) async fn run(
         && answer == Answer::Confirm
         && let Some(release) = confirmed_before(look.host(), &args.token).await
     {
-        ui.result(&format!("{release} was confirmed before, and stays"));
+        ui.result(&format!("{release} was confirmed before"));
         return Ok(Exit::Done);
     }
     match (output.code, answer) {

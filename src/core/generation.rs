@@ -12,7 +12,11 @@
 //! l link<TAB>target                               a symbolic link
 //! ```
 
-use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -21,13 +25,14 @@ use crate::{
     desired::{
         Contents, Desired, DeviceName, Directory, Disabled, Entry, FileEntry, Guards, Image,
         ImageContent, ManifestRef, Orphans, Permits, Project, ProjectFile, ProjectState, Release,
-        Transfer, Volume, is_secret,
+        Transfer, Volume, below, is_secret, with_above,
     },
     digest::Digest,
     exclude::Exclude,
     facts::{self, Facts},
     health::HealthGate,
     names::{self, NameGlob, ReleaseName, RemotePath, VolumeName},
+    remote,
 };
 
 /// The version of the text's format.
@@ -151,7 +156,11 @@ pub fn document(desired: &Desired, facts: &Facts) -> Option<String> {
         .map(|image| kept_image(desired, facts, image))
         .collect();
     let images = images?;
-    let header = header(desired, images);
+    let mut header = header(desired, images);
+    // What is gone is nobody's.
+    header
+        .left
+        .retain(|path| facts.data.contains_key(&path.resolve(home)));
     // Names, numbers and lists of them always serialise.
     let mut text = serde_json::to_string(&header).unwrap_or_default();
     text.push('\n');
@@ -328,6 +337,37 @@ impl Generation {
             .iter()
             .map(|transfer| &transfer.target);
         targets.zip(&self.entries)
+    }
+
+    /// Returns the roots of what it has: targets and directories. `home` is the home directory on the VPU.
+    pub fn roots(&self, home: &str) -> impl Iterator<Item = String> {
+        let targets = self
+            .header
+            .transfers
+            .iter()
+            .map(|transfer| &transfer.target);
+        let all = targets.chain(self.header.directories());
+        all.map(move |path| path.resolve(home))
+    }
+
+    /// Returns all paths that it has, with the directories above them. `home` is the home directory on the VPU.
+    pub fn paths(&self, home: &str) -> BTreeSet<String> {
+        let transfers = self.transfers().flat_map(|(target, entries)| {
+            let target = target.resolve(home);
+            entries.keys().map(move |name| below(&target, name))
+        });
+        let directories = self.header.directories();
+        let directories = directories.map(|path| path.resolve(home));
+        let projects = self.header.projects.iter().zip(&self.files);
+        let files = projects.flat_map(|(project, files)| {
+            let directory = remote::project_directory(&project.name);
+            files
+                .iter()
+                .map(move |file| below(&directory, &file.relative))
+        });
+        let stamp = self.header.stamp.iter();
+        let stamp = stamp.map(|path| path.resolve(home));
+        with_above(transfers.chain(directories).chain(files).chain(stamp))
     }
 
     /// Returns the desired state, with these projects: their compose files have to be read first.

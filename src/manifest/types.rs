@@ -148,7 +148,7 @@ pub struct Release {
     pub version: Option<ReleaseVersion>,
     /// What happens to what an earlier release of this name made and this manifest no longer declares:
     /// `remove` removes compose projects with their containers, networks and autostart, and files that nobody
-    /// changed; `keep` only lists them. Data is never removed. Default: `remove`.
+    /// changed; `keep` only lists them. Data goes with `--prune`. Default: `remove`.
     #[serde(default, skip_serializing_if = "Orphans::is_remove")]
     pub orphans: Orphans,
 }

@@ -165,3 +165,46 @@ fn data_that_is_no_longer_declared_stays_unless_it_is_pruned() {
     site.run(&["apply", "--yes", "--prune"]).exits(0);
     assert_eq!(twin.oem(DATA), "share/logs share");
 }
+
+#[test]
+fn what_another_release_or_another_path_has_stays() {
+    let twin = Twin::up();
+    let site = Site::new(&twin);
+    site.write("calib/a", "a");
+    site.write("calib/b", "b");
+    let one = "[[transfers]]\nsrc = \"calib/\"\ndst = \"~/calib\"\n";
+    write(&site, "1.0.0", one);
+    site.apply();
+    let other = Site::new(&twin);
+    other.write("a", "a");
+    other.manifest(
+        "[release]\nname = \"other\"\n\n[[transfers]]\nsrc = \"a\"\ndst = \"~/calib/\"\n",
+    );
+    other.apply();
+    write(&site, "1.1.0", "");
+    site.apply();
+    assert_eq!(twin.oem("ls calib"), "a");
+    other.nothing_to_do();
+
+    // A target that is a link by now: its files may be declared by another path.
+    write(&site, "1.2.0", &one.replace("~/calib", "~/tree"));
+    site.apply();
+    twin.oem("mv tree real && ln -s real tree");
+    write(&site, "1.3.0", &one.replace("~/calib", "~/real"));
+    site.apply();
+    assert_eq!(twin.oem("ls real"), "a\nb");
+    site.nothing_to_do();
+
+    // A file system below a directory that is pruned is not emptied.
+    with_data("1.4.0").write(&site);
+    site.apply();
+    twin.root("mkdir /home/oem/logs/usb && mount -t tmpfs none /home/oem/logs/usb && echo theirs >/home/oem/logs/usb/file");
+    App::new("1.5.0").write(&site);
+    site.run(&["apply", "--yes", "--prune"])
+        .exits(4)
+        .says("a file system is mounted at /home/oem/logs/usb; unmount it first");
+    assert_eq!(twin.oem("cat logs/usb/file"), "theirs");
+    twin.root("umount /home/oem/logs/usb");
+    site.run(&["apply", "--yes", "--prune"]).exits(0);
+    assert_eq!(twin.oem(DATA), "share/logs share");
+}

@@ -310,7 +310,7 @@ fn a_release_is_confirmed_from_another_machine() {
         .site
         .run(&["confirm", &token])
         .exits(0)
-        .says("release hello 1.1.0 was confirmed before, and stays");
+        .says("release hello 1.1.0 was confirmed before");
     scene.site.nothing_to_do();
     scene.new.runs_on(&scene.twin);
     assert_eq!(scene.twin.oem(LEFT), "");
@@ -353,7 +353,7 @@ fn a_restart_or_the_deadline_rolls_an_unconfirmed_release_back() {
     let history = scene.site.run(&["history"]).exits(0);
     history
         .says("deployed before; 1.1.0 runs and waits to be confirmed or cancelled")
-        .says("1.1.0  the VPU restarted, rolled back by the VPU");
+        .says("1.1.0  the VPU restarted before the confirmation, rolled back by the VPU");
     scene.twin.oem(TIME_IS_UP);
     let verdict = scene.verdict();
     assert!(

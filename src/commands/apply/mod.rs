@@ -398,10 +398,15 @@ fn confirm(format: TextOrJson, ui: Ui, plan: &Plan) -> Result<(), CommandError> 
     ))
 }
 
-/// Asks whether to apply; names the projects that go.
+/// Asks whether to apply; names the projects and the data that go.
 fn question(plan: &Plan) -> String {
     let removed = plan.steps.iter().filter(|step| {
-        step.action == Action::Remove && step.address.kind() == ResourceKind::Compose
+        let kinds = [
+            ResourceKind::Compose,
+            ResourceKind::Volume,
+            ResourceKind::Directory,
+        ];
+        step.action == Action::Remove && kinds.contains(&step.address.kind())
     });
     let removed: Vec<String> = removed.map(|step| step.address.to_string()).collect();
     if removed.is_empty() {

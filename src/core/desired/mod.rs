@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use declared::{networks, volumes};
 pub use services::services;
 pub use transfers::{Entry, FileEntry, Transfer, archive_len, entry, sums};
-pub use undeclared::{Orphans, Permits};
+pub use undeclared::{Orphans, Permits, below, with_above};
 
 use crate::{
     architecture::Architecture,

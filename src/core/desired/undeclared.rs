@@ -102,20 +102,25 @@ impl Desired {
         }
     }
 
-    /// Returns what the recorded release transferred (each target with its entries) and this one does not declare. `home`
-    /// is the home directory on the VPU.
+    /// Returns what the recorded release transferred (each target with its entries) and is not among the paths that are
+    /// declared, with the directories above them. `home` is the home directory on the VPU.
     pub fn formerly<'a>(
         &self,
         recorded: impl Iterator<Item = (&'a RemotePath, &'a BTreeMap<String, Entry>)>,
         home: &str,
-    ) -> Undeclared {
-        let mut undeclared = Undeclared::default();
-        let declared = self.declared_paths(home);
+        declared: &BTreeSet<String>,
+    ) -> BTreeMap<String, BTreeMap<String, Former>> {
+        let mut all = BTreeMap::new();
         for (target, entries) in recorded {
             let path = target.resolve(home);
             let mut transfers = self.transfers.iter();
             let now = transfers.find(|transfer| transfer.target.resolve(home) == path);
-            if now.is_some_and(|now| now.delete) {
+            let is_cleaned = self.transfers.iter().any(|other| {
+                let root = other.target.resolve(home);
+                let rest = path.strip_prefix(root.as_str());
+                other.delete && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            });
+            if is_cleaned {
                 continue; // whatever is not declared goes
             }
             let is_excluded = |name: &str| now.is_some_and(|now| now.exclude.covers(name));
@@ -129,28 +134,24 @@ impl Desired {
             let has_files = gone.values().any(|former| *former != Former::Directory);
             if has_files {
                 let name = now.map_or_else(|| target.resolve("~"), Transfer::name);
-                undeclared.transfers.insert(name, gone);
+                all.insert(name, gone);
             }
         }
-        undeclared
+        all
     }
 
-    /// Returns the directories of the recorded release that this one neither declares nor has something in.
-    pub fn left<'a>(
-        &self,
-        recorded: impl Iterator<Item = &'a RemotePath>,
-        home: &str,
-    ) -> BTreeSet<String> {
-        let declared = self.declared_paths(home);
-        let mut left = BTreeMap::new();
-        for path in recorded.filter(|path| !declared.contains(&path.resolve(home))) {
-            left.insert(path.resolve(home), path.resolve("~"));
-        }
-        left.into_values().collect()
+    /// Returns the roots of what is declared: targets and directories. `home` is the home directory on the VPU.
+    pub fn roots(&self, home: &str) -> BTreeSet<String> {
+        let targets = self.transfers.iter().map(|transfer| &transfer.target);
+        let directories = self.directories.iter().map(|one| &one.path);
+        let volumes = self.volumes.iter().map(|one| &one.path);
+        let all = targets.chain(directories).chain(volumes);
+        all.map(|path| path.resolve(home)).collect()
     }
 
-    /// Returns all paths that something declared has, and the directories above them.
-    fn declared_paths(&self, home: &str) -> BTreeSet<String> {
+    /// Returns all paths that something declared has, or a service mounts, and the directories above them. `home` is the home directory on the
+    /// VPU.
+    pub fn paths(&self, home: &str) -> BTreeSet<String> {
         let transfers = self.transfers.iter().flat_map(|transfer| {
             let target = transfer.target.resolve(home);
             let names = transfer.entries.keys();
@@ -163,19 +164,17 @@ impl Desired {
         let directories = self.directories.iter().map(|one| one.path.resolve(home));
         let volumes = self.volumes.iter().map(|one| one.path.resolve(home));
         let stamp = self.stamp.iter().map(|path| path.resolve(home));
-        let mut all: BTreeSet<String> = [home.to_owned()].into();
-        for path in transfers
-            .chain(files)
-            .chain(directories)
-            .chain(volumes)
-            .chain(stamp)
-        {
-            let mut path = path.as_str();
-            while !path.is_empty() && all.insert(path.to_owned()) {
-                path = path.rsplit_once('/').map_or("", |(above, _)| above);
-            }
-        }
-        all
+        let present = self.projects.iter();
+        let present = present.filter(|project| project.state != ProjectState::Absent);
+        let services = present.flat_map(|project| project.services.values());
+        let used = services.flat_map(|service| service.binds.iter().chain(&service.env_files));
+        let used = used.map(|path| match path.strip_prefix('~') {
+            Some(rest) => format!("{home}{rest}"),
+            None => path.clone(),
+        });
+        let all = transfers.chain(files).chain(directories).chain(volumes);
+        let all = all.chain(used);
+        with_above(all.chain(stamp).chain([home.to_owned()]))
     }
 
     fn undeclared<'a>(
@@ -200,8 +199,20 @@ impl Desired {
     }
 }
 
+/// Returns the paths with the directories above them.
+pub fn with_above(paths: impl IntoIterator<Item = String>) -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    for path in paths {
+        let mut path = path.as_str();
+        while !path.is_empty() && all.insert(path.to_owned()) {
+            path = path.rsplit_once('/').map_or("", |(above, _)| above);
+        }
+    }
+    all
+}
+
 /// Returns the path of an entry; the empty name is the target itself.
-fn below(target: &str, name: &str) -> String {
+pub fn below(target: &str, name: &str) -> String {
     if name.is_empty() {
         return target.to_owned();
     }
@@ -337,8 +348,9 @@ mod tests {
         let gone = |desired: &Desired, target: &str, names: &[&str]| {
             let recorded = [(path(target), tree(names))];
             let recorded = recorded.iter().map(|(target, entries)| (target, entries));
-            let undeclared = desired.formerly(recorded, "/home/oem");
-            let targets = undeclared.transfers.into_iter().map(|(target, gone)| {
+            let declared = desired.paths("/home/oem");
+            let all = desired.formerly(recorded, "/home/oem", &declared);
+            let targets = all.into_iter().map(|(target, gone)| {
                 let names: Vec<String> = gone.into_keys().collect();
                 format!("{target}: {}", names.join(" "))
             });

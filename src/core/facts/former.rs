@@ -35,7 +35,11 @@ pub struct Undeclared {
     /// The directories that it has, also for volumes; absolute or below `~`.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub directories: BTreeSet<String>,
-    /// Whether that is unknown, because the VPU does not keep the release.
+    /// Directories of its volumes, by absolute path, that another release has, too.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub shared: BTreeSet<String>,
+    /// Whether that is unknown, because the VPU does not keep the release, or not all others, which may have the same
+    /// files.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub is_unknown: bool,
 }

@@ -123,7 +123,8 @@ fn is_used(builder: &Builder<'_>, volume: &str) -> bool {
         || foreign.any(|container| container.volumes.contains(volume))
 }
 
-/// Whether anything else uses the directory or a part of it, or one above it.
+/// Whether anything else uses the directory or a part of it, or one above it, or that is unknown. Only what is below the home
+/// directory is the release's own: a volume may show any directory of the system.
 fn is_shared(builder: &Builder<'_>, path: &str, own: &[&str]) -> bool {
     let (desired, home) = (builder.desired, &builder.facts.system.home);
     let within = |one: &str, two: &str| {
@@ -139,12 +140,25 @@ fn is_shared(builder: &Builder<'_>, path: &str, own: &[&str]) -> bool {
     let mut mounts = foreign_containers(builder).flat_map(|one| one.mounts.values());
     let volumes = builder.facts.volumes.known();
     let volumes = volumes.into_iter().flatten();
-    let mut others = volumes.filter(|(name, _)| !own.contains(&name.as_str()));
+    let goes = |name: &str, volume| is_left(desired, name, volume) && !is_used(builder, name);
+    let mut others =
+        volumes.filter(|(name, volume)| !own.contains(&name.as_str()) && !goes(name, volume));
     let declared = desired.volumes.iter().map(|volume| &volume.path);
     let directories = desired.directories.iter().map(|one| &one.path);
-    let targets = desired.transfers.iter().map(|transfer| &transfer.target);
+    let transfers = desired.transfers.iter();
+    let transfers = transfers.filter(|transfer| !transfer.is_undeclared());
+    let targets = transfers.map(|transfer| &transfer.target);
     let mut paths = declared.chain(directories).chain(targets);
-    binds.any(|bind| meets(&bind))
+    let undeclared = &builder.facts.undeclared;
+    let state = format!("{home}/.o3r-deploy");
+    let is_below_home = path.strip_prefix(home.as_str());
+    let is_below_home = is_below_home.is_some_and(|rest| rest.len() > 1 && rest.starts_with('/'));
+    undeclared.is_unknown
+        || undeclared.shared.contains(path)
+        || !is_below_home
+        || meets(&state)
+        || desired.paths(home).contains(path)
+        || binds.any(|bind| meets(&bind))
         || mounts.any(|mount| meets(&mount.source))
         || others.any(|(_, volume)| volume.bound_to().is_some_and(meets))
         || paths.any(|other| meets(&other.resolve(home)))

@@ -174,7 +174,14 @@ pub fn replace_volume<'a>(
 
 /// Prints what is in the directories whose paths are the lines of stdin: each after `word`, in KiB.
 pub fn data_sizes(word: &str) -> Argv {
-    Argv::script(include_str!("data-sizes.sh"), "o3r-data-sizes", [word])
+    let script = concat!(include_str!("linked.sh"), include_str!("data-sizes.sh"));
+    Argv::script(script, "o3r-data-sizes", [word])
+}
+
+/// Prints `word` before each of the paths on stdin that leads through a symbolic link.
+pub fn linked_paths(word: &str) -> Argv {
+    let script = concat!(include_str!("linked.sh"), include_str!("linked-paths.sh"));
+    Argv::script(script, "o3r-linked-paths", [word])
 }
 
 /// Removes volumes, and the directory that they are bound to, with what is in it unless `only_empty`.
@@ -183,7 +190,7 @@ pub fn remove_data<'a>(
     only_empty: bool,
     volumes: impl IntoIterator<Item = &'a str>,
 ) -> Argv {
-    let script = include_str!("remove-data.sh");
+    let script = concat!(include_str!("linked.sh"), include_str!("remove-data.sh"));
     let how = if only_empty { "empty" } else { "all" };
     let arguments = [directory.unwrap_or_default(), how];
     Argv::script(script, "o3r-remove-data", arguments).args(volumes)

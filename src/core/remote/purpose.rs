@@ -21,6 +21,7 @@ const PURPOSES: &[(&str, &str)] = &[
         "o3r-forget-parts",
         "remove parts of images that are no longer needed",
     ),
+    ("o3r-linked-paths", "see whether paths lead through links"),
     ("o3r-load-again", "remove image {1} and load it again"),
     (
         "o3r-load-delta",

@@ -105,7 +105,7 @@ const NOT_COMPARED: &[(&str, &[&str])] = &[
     ),
     (
         "a container removes what others wrote, and sizes are those of a disk: the twin tests `undeclared` run them",
-        &["data_sizes", "remove_data"],
+        &["data_sizes", "linked_paths", "remove_data"],
     ),
     (
         "it shows what docker says, for people",

@@ -28,7 +28,9 @@ impl<'a> Gone<'a> {
         let mut gone = Self::default();
         for (name, former) in &transfer.gone {
             let stays = match tree.nodes.get(name) {
+                _ if transfer.entries.contains_key(name) => continue,
                 _ if protected.keeps(name) || protected.leads(name) => continue,
+                _ if !is_within(tree, name) => continue,
                 None | Some(Probed::Known(Node::Special)) => continue,
                 Some(Probed::Unknown(_)) => true,
                 Some(Probed::Known(Node::Directory {
@@ -55,6 +57,13 @@ impl<'a> Gone<'a> {
             .retain(|(_, name)| loses(name) && !gone.stays.iter().any(|file| is_below(file, name)));
         gone
     }
+}
+
+/// Whether all that leads to the path below the target is a directory: a link leads elsewhere.
+fn is_within(tree: &Tree, name: &str) -> bool {
+    let above = camino::Utf8Path::new(name).ancestors().skip(1);
+    let mut above = above.filter_map(|path| tree.nodes.get(path.as_str()));
+    above.all(|node| matches!(node, Probed::Known(Node::Directory { .. })))
 }
 
 fn is_as_recorded(former: &Former, node: &Node) -> bool {
@@ -191,6 +200,15 @@ mod tests {
             gone(&entries, true),
             "b conf/a other/a | / 750 conf/ 750 other/ 750 | "
         );
+    }
+
+    #[test]
+    fn what_a_link_leads_to_is_not_ours() {
+        let entries = [
+            ("conf", Former::Directory, Some(link("/etc"))),
+            ("conf/a", recorded("a"), Some(file("a"))),
+        ];
+        assert_eq!(gone(&entries, false), " |  | conf");
     }
 
     #[test]

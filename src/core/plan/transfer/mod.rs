@@ -115,8 +115,8 @@ pub(super) fn plan(builder: &mut Builder<'_>) -> BTreeSet<String> {
 fn note_former(builder: &mut Builder<'_>) {
     let undeclared = &builder.facts.undeclared;
     if undeclared.is_unknown {
-        let text = "the VPU does not keep the deployed release, so files that it transferred and that are no longer \
-                    declared stay";
+        let text = "the VPU does not keep all deployed releases, so files and data that this one no longer declares stay: \
+                    another one may have them";
         builder.note(NoteCode::FormerFilesUnknown, text);
     }
     if builder.desired.orphans == Orphans::Keep {

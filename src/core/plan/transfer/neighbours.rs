@@ -38,7 +38,7 @@ fn declared(builder: &Builder<'_>, transfer: &Transfer) -> Vec<String> {
 
 fn others<'a>(builder: &Builder<'a>, transfer: &'a Transfer) -> impl Iterator<Item = &'a Transfer> {
     let transfers = builder.desired.transfers.iter();
-    transfers.filter(|other| other.target != transfer.target)
+    transfers.filter(|other| other.target != transfer.target && !other.is_undeclared())
 }
 
 /// Paths below the target that are never deleted, whatever the manifest says.
