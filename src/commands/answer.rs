@@ -3,10 +3,9 @@
 use super::{CommandError, ErrorCode, Exit, look::Look};
 use crate::{
     cli::{self, Global},
-    deployment,
     host::{Host as _, SshHost, Stdin},
     image::LayerCache,
-    observe::{self, Attempt, UNCONFIRMED, Verdict},
+    observe::{self, Attempt, Verdict},
     remote::{self, Answer},
     ui::Ui,
 };
@@ -27,23 +26,23 @@ pub(super) async fn run(
     let look = Look::open_named(global, cache, ui).await?;
     let command = remote::answer(answer, &args.token);
     let output = look.host().run(&command, Stdin::Empty).await?;
+    let noted = answered(look.host(), &args.token).await;
+    // A repeated confirmation finds nothing that waits.
     if output.code == remote::UNKNOWN_TOKEN
         && answer == Answer::Confirm
-        && let Some(release) = confirmed_before(look.host(), &args.token).await
+        && let Some((release, result)) = &noted
+        && result == CONFIRMED
     {
         ui.result(&format!("{release} was confirmed before"));
         return Ok(Exit::Done);
     }
+    let release = noted.map_or_else(|| "the release".to_owned(), |(release, _)| release);
     match (output.code, answer) {
         (0, Answer::Confirm) => {
-            let release = answered(look.host(), &args.token, CONFIRMED).await;
             ui.result(&format!("confirmed: {release} stays"));
             Ok(Exit::Done)
         }
-        (0, Answer::Cancel) => {
-            let release = answered(look.host(), &args.token, "cancelled").await;
-            cancelled(&String::from_utf8_lossy(&output.stdout), &release, ui)
-        }
+        (0, Answer::Cancel) => cancelled(&String::from_utf8_lossy(&output.stdout), &release, ui),
         (remote::DECIDED, Answer::Cancel) => {
             ui.result("the VPU has already rolled back, or is rolling back");
             Ok(Exit::Done)
@@ -76,33 +75,6 @@ pub(super) async fn run(
     }
 }
 
-/// Notes the answer in the history, where an apply waits for one; the answer counts without it. Returns the release with
-/// its version, or "the release" if neither is known.
-async fn answered(host: &SshHost, token: &str, result: &str) -> String {
-    let mut release = "the release".to_owned();
-    let Ok(observe::History(releases)) = observe::history(host).await else {
-        return release;
-    };
-    for (name, history) in releases {
-        let Some(last) = history
-            .attempts
-            .last()
-            .filter(|last| last.result == UNCONFIRMED)
-        else {
-            continue;
-        };
-        let attempt = Attempt {
-            result: result.to_owned(),
-            seconds: 0,
-            token: token.to_owned(),
-            ..last.clone()
-        };
-        deployment::note_attempt(host, &name, &attempt, &[]).await;
-        release = named(&name, last);
-    }
-    release
-}
-
 fn named(release: &str, attempt: &Attempt) -> String {
     match attempt.version.as_str() {
         "" => format!("release {release}"),
@@ -110,14 +82,14 @@ fn named(release: &str, attempt: &Attempt) -> String {
     }
 }
 
-/// Returns the release that was confirmed by this token before: a repeated confirmation finds nothing that waits.
-async fn confirmed_before(host: &SshHost, token: &str) -> Option<String> {
+/// Returns the release that this token was for, with its version, and how its apply ended, as the VPU noted it.
+async fn answered(host: &SshHost, token: &str) -> Option<(String, String)> {
     let observe::History(releases) = observe::history(host).await.ok()?;
-    let all = releases.iter();
-    let mut all =
-        all.flat_map(|(name, history)| history.attempts.iter().map(move |one| (name, one)));
-    let (name, attempt) = all.find(|(_, one)| one.token == token && one.result == CONFIRMED)?;
-    Some(named(name, attempt))
+    let mut all = releases
+        .iter()
+        .flat_map(|(name, history)| history.attempts.iter().map(move |one| (name, one)));
+    let (name, attempt) = all.find(|(_, attempt)| attempt.token == token)?;
+    Some((named(name, attempt), attempt.result.clone()))
 }
 
 /// Tells how a cancelled release was rolled back, from the VPU's verdict.

@@ -100,12 +100,7 @@ fn result(outcome: &Outcome) -> (&'static str, &str) {
 }
 
 /// Appends a line to the attempts of a release; removes the kept files of `projects`.
-pub(crate) async fn note_attempt<H: Host>(
-    host: &H,
-    release: &str,
-    attempt: &Attempt,
-    projects: &[String],
-) {
+async fn note_attempt<H: Host>(host: &H, release: &str, attempt: &Attempt, projects: &[String]) {
     // Strings and numbers always serialise.
     let mut line = serde_json::to_vec(attempt).unwrap_or_default();
     line.push(b'\n');

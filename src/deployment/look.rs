@@ -1,6 +1,6 @@
 //! Observes a VPU within a time limit, and reports what it waits for.
 
-use std::{borrow::Cow, collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use o3r_core::facts::Facts;
 
@@ -76,9 +76,10 @@ pub(crate) async fn look<H: Host>(
     let undeclared = observe::undeclared(host, desired, &observed).await?;
     observed.facts.undeclared.clone_from(&undeclared);
     let with_undeclared = desired.with_undeclared(&observed);
-    if let Cow::Owned(with_undeclared) = &with_undeclared {
+    let query = with_undeclared.query();
+    if query != desired.query() {
         // What the release made and no longer declares is known only now.
-        observed = observe(host, &with_undeclared.query(), note).await?;
+        observed = observe(host, &query, note).await?;
         observed.facts.undeclared = undeclared;
     }
     let desired = &*with_undeclared;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-pub(crate) use attempt::{Noted, note_attempt};
+pub(crate) use attempt::Noted;
 pub use error::Error;
 pub(crate) use look::{look, observe};
 pub(crate) use restored::Compared;

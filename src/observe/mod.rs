@@ -12,6 +12,7 @@ mod parse;
 mod remembered;
 mod resolved;
 mod trees;
+mod undeclared;
 mod verified;
 
 use std::fmt::Write as _;
@@ -24,13 +25,13 @@ pub(crate) use history::{
     Attempt, History, IN_PART, NOT_ROLLED_BACK, ReadError, Recorded, ReleaseHistory, UNCONFIRMED,
     generation, history, kept, whole, without_record,
 };
-pub use history::{data, undeclared};
 pub use identity::Identity;
 pub use o3r_core::facts::*;
 pub use parse::{ParseError, parse};
 pub use remembered::Remembered;
 pub use resolved::{RESOLVED_NAME, resolve, resolve_all};
 pub use trees::TREES_NAME;
+pub use undeclared::{data, undeclared};
 pub(crate) use verified::verify_image;
 
 use crate::{

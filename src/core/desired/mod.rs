@@ -436,7 +436,6 @@ impl Desired {
         let volumes = self.volumes.iter().map(|volume| &volume.path);
         let mut paths: BTreeMap<String, Option<u64>> = directories
             .chain(volumes)
-            .chain(&self.left)
             .map(|path| (path.resolve("~"), None))
             .collect();
         for project in &self.projects {

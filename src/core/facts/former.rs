@@ -38,10 +38,9 @@ pub struct Undeclared {
     /// Directories of its volumes, by absolute path, that another release has, too.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub shared: BTreeSet<String>,
-    /// Whether that is unknown, because the VPU does not keep the release, or not all others, which may have the same
-    /// files.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub is_unknown: bool,
+    /// Why all that is unknown, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<String>,
 }
 
 impl Undeclared {

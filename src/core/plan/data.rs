@@ -31,7 +31,8 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
             None => _ = builder.unmanaged.insert(volume::address(name)),
         }
     }
-    if builder.desired.orphans == Orphans::Keep {
+    let is_unknown = builder.facts.undeclared.unknown.is_some();
+    if is_unknown || builder.desired.orphans == Orphans::Keep {
         let volumes = all.values().flatten().copied();
         builder.unmanaged.extend(volumes.map(volume::address));
         return;
@@ -86,8 +87,13 @@ fn one(builder: &mut Builder<'_>, path: &str, volumes: &[&str]) {
     let directory = data.map(|_| path);
     let command = remote::remove_data(directory, !holds_data, volumes.iter().copied());
     let mut draft = Draft::new(address, Action::Remove, Phase::Settle, Cause::Undeclared);
-    if directory.is_some() && !volumes.is_empty() {
-        draft.detail = Some(format!("with {}", builder.below_home(path)));
+    if !volumes.is_empty() {
+        let with = if directory.is_some() {
+            "with"
+        } else {
+            "without"
+        };
+        draft.detail = Some(format!("{with} {}", builder.below_home(path)));
     }
     if holds_data {
         let text = format!("{what}: removed with its data, which nothing brings back");
@@ -123,7 +129,7 @@ fn is_used(builder: &Builder<'_>, volume: &str) -> bool {
         || foreign.any(|container| container.volumes.contains(volume))
 }
 
-/// Whether anything else uses the directory or a part of it, or one above it, or that is unknown. Only what is below the home
+/// Whether anything else uses the directory or a part of it, or one above it, or it is no directory of ours. Only what is below the home
 /// directory is the release's own: a volume may show any directory of the system.
 fn is_shared(builder: &Builder<'_>, path: &str, own: &[&str]) -> bool {
     let (desired, home) = (builder.desired, &builder.facts.system.home);
@@ -153,8 +159,7 @@ fn is_shared(builder: &Builder<'_>, path: &str, own: &[&str]) -> bool {
     let state = format!("{home}/.o3r-deploy");
     let is_below_home = path.strip_prefix(home.as_str());
     let is_below_home = is_below_home.is_some_and(|rest| rest.len() > 1 && rest.starts_with('/'));
-    undeclared.is_unknown
-        || undeclared.shared.contains(path)
+    undeclared.shared.contains(path)
         || !is_below_home
         || meets(&state)
         || desired.paths(home).contains(path)
@@ -231,7 +236,7 @@ mod tests {
             format!(
                 "{} {}",
                 step.address,
-                step.detail.as_deref().unwrap_or("alone")
+                step.detail.as_deref().unwrap_or_default()
             )
         });
         let notes = plan.notes.iter().map(|note| note.text.clone());
@@ -261,15 +266,18 @@ mod tests {
             is_empty: true,
             is_partial: false,
         });
-        let alone = "volume.share with ~/share";
-        assert_eq!(planned(&observed(empty), |_| {}), alone);
-        let missing = "volume.share alone";
+        let whole = "volume.share with ~/share";
+        assert_eq!(planned(&observed(empty), |_| {}), whole);
+        let missing = "volume.share without ~/share";
         assert_eq!(planned(&observed(None), |_| {}), missing);
         let keep = |desired: &mut Desired| desired.orphans = Orphans::Keep;
         assert_eq!(planned(&observed(FULL), keep), "unmanaged volume.share");
         // Also if only the label of the volume tells whose it is.
         let unknown = |desired: &mut Desired| desired.left.clear();
         assert_eq!(planned(&observed(FULL), unknown), stays);
+        let mut unknown = observed(FULL);
+        unknown.facts.undeclared.unknown = Some("why".to_owned());
+        assert_eq!(planned(&unknown, prune), "unmanaged volume.share");
     }
 
     #[test]
@@ -280,7 +288,7 @@ mod tests {
                 desired.volumes = vec![testing::volume("other", path)];
             }
         };
-        let alone = "volume.share alone";
+        let alone = "volume.share without ~/share";
         assert_eq!(planned(&observed(FULL), prune("~/share/logs")), alone);
         assert_eq!(planned(&observed(FULL), prune("~")), alone);
         let apart = planned(&observed(FULL), prune("~/shared"));

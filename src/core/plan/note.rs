@@ -62,7 +62,7 @@ crate::codes! {
         DataStays = "data-stays",
         /// A volume or directory that is no longer declared is removed with its data (`--prune`).
         DataGoes = "data-goes",
-        /// Which files the deployed release transferred is unknown: those that are no longer declared stay.
+        /// What is no longer declared is unknown, and stays: the VPU does not keep a release, or a path is a link.
         FormerFilesUnknown = "former-files-unknown",
         /// This apply takes a project over from another release (`--take-over`).
         ProjectTakenOver = "project-taken-over",

@@ -110,6 +110,7 @@ confirm() {
         cat -- "$scratch/last" >&2
         break
     done
+    note '"result":"confirmed"' 2>/dev/null
     rm -rf -- "$dir"
     rmdir -- "${dir%/*}" 2>/dev/null
     stand_down
@@ -224,18 +225,23 @@ wait_for_docker() {
     done
 }
 
-# Adds the outcome to the history of applies. The client notes a cancellation.
+# Adds the outcome to the history of applies.
 note_outcome() {
-    attempts=$HOME/.o3r-deploy/attempts/$release.jsonl
-    case $why in
-        silence) result='connection lost' ;;
-        restart) result='the VPU restarted' ;;
-        unconfirmed) result='not confirmed in time' ;;
-        unconfirmed-restart) result='the VPU restarted before the confirmation' ;;
-        *) return 0 ;;
-    esac
     if [ -n "$failed" ]; then how=' in part'; else how=; fi
-    [ ! -f "$attempts" ] || printf '{%s,"result":"%s, rolled back by the VPU%s"}\n' "$who" "$result" "$how" >>"$attempts"
+    case $why in
+        silence) result="connection lost, rolled back by the VPU$how" ;;
+        restart) result="the VPU restarted, rolled back by the VPU$how" ;;
+        unconfirmed) result="not confirmed in time, rolled back by the VPU$how" ;;
+        unconfirmed-restart) result="the VPU restarted before the confirmation, rolled back by the VPU$how" ;;
+        *) result="cancelled$how" ;;
+    esac
+    note "\"result\":\"$result\""
+}
+
+# $1 how the apply ended, as a member of a JSON object. The nonce is the token that a person answers with.
+note() {
+    attempts=$HOME/.o3r-deploy/attempts/$release.jsonl
+    [ ! -f "$attempts" ] || printf '{%s,%s,"token":"%s"}\n' "$who" "$1" "$nonce" >>"$attempts"
 }
 
 verdict() {

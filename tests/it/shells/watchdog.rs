@@ -426,6 +426,14 @@ fn recorded(vpu: &Sandbox) -> String {
     fs::read_to_string(vpu.home().join("recorded")).unwrap_or_default()
 }
 
+/// Begins the history of applies; returns its path.
+fn attempts(vpu: &Sandbox) -> std::path::PathBuf {
+    let path = vpu.home().join(".o3r-deploy/attempts/app.jsonl");
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, "").unwrap();
+    path
+}
+
 #[tokio::test]
 async fn a_person_confirms_and_the_vpu_does_the_rest() {
     for shell in shells() {
@@ -433,12 +441,16 @@ async fn a_person_confirms_and_the_vpu_does_the_rest() {
         let answer = |token: &str| remote::answer(Answer::Confirm, token);
         let unknown = vpu.run(&answer("abc"), b"").await;
         assert_eq!(unknown.code, remote::UNKNOWN_TOKEN);
+        let noted = attempts(&vpu);
         let confirmed = vpu.run(&answer(NONCE), b"").await;
         assert!(confirmed.success(), "{confirmed:?}");
         assert_eq!(
             (recorded(&vpu).as_str(), undone(&vpu).as_str()),
             ("recorded\n", "")
         );
+        let noted = fs::read_to_string(noted).unwrap();
+        let token = format!(r#""result":"confirmed","token":"{NONCE}""#);
+        assert!(noted.contains(&token), "{noted}");
         assert!(!vpu.home().join(".o3r-deploy/watchdog").exists());
         assert!(!vpu.home().join(".o3r-deploy/lock").exists());
         let again = vpu.run(&answer(NONCE), b"").await;
@@ -450,6 +462,7 @@ async fn a_person_confirms_and_the_vpu_does_the_rest() {
 async fn a_person_cancels_and_the_vpu_rolls_back() {
     for shell in shells() {
         let vpu = waiting(shell).await;
+        let noted = attempts(&vpu);
         let cancelled = vpu.run(&remote::answer(Answer::Cancel, NONCE), b"").await;
         assert!(cancelled.success(), "{cancelled:?}");
         let told: Verdict = serde_json::from_slice(&cancelled.stdout).unwrap();
@@ -461,6 +474,9 @@ async fn a_person_cancels_and_the_vpu_rolls_back() {
             (recorded(&vpu), undone(&vpu)),
             (String::new(), "it's: payload of 'first'\n".to_owned())
         );
+        let noted = fs::read_to_string(noted).unwrap();
+        let token = format!(r#""result":"cancelled","token":"{NONCE}""#);
+        assert!(noted.contains(&token), "{noted}");
         let late = vpu.run(&remote::answer(Answer::Confirm, NONCE), b"").await;
         assert_eq!(late.code, remote::DECIDED);
     }

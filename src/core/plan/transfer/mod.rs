@@ -114,9 +114,8 @@ pub(super) fn plan(builder: &mut Builder<'_>) -> BTreeSet<String> {
 /// Notes what the recorded release transferred if it is kept on purpose, or unknown.
 fn note_former(builder: &mut Builder<'_>) {
     let undeclared = &builder.facts.undeclared;
-    if undeclared.is_unknown {
-        let text = "the VPU does not keep all deployed releases, so files and data that this one no longer declares stay: \
-                    another one may have them";
+    if let Some(reason) = &undeclared.unknown {
+        let text = format!("files and data that are no longer declared stay: {reason}");
         builder.note(NoteCode::FormerFilesUnknown, text);
     }
     if builder.desired.orphans == Orphans::Keep {

@@ -210,7 +210,7 @@ fn what_the_deployed_release_transferred_is_noted_if_it_is_unknown_or_kept() {
         let mut desired = testing::desired(vec![]);
         desired.orphans = orphans;
         let mut observed = testing::observed();
-        observed.facts.undeclared.is_unknown = is_unknown;
+        observed.facts.undeclared.unknown = is_unknown.then(|| "why".to_owned());
         let transfers = &mut observed.facts.undeclared.transfers;
         transfers.insert("~/models".to_owned(), BTreeMap::new());
         let offers = Offers::default();
