@@ -85,11 +85,14 @@ fn named(release: &str, attempt: &Attempt) -> String {
 /// Returns the release that this token was for, with its version, and how its apply ended, as the VPU noted it.
 async fn answered(host: &SshHost, token: &str) -> Option<(String, String)> {
     let observe::History(releases) = observe::history(host).await.ok()?;
-    let mut all = releases
-        .iter()
-        .flat_map(|(name, history)| history.attempts.iter().map(move |one| (name, one)));
-    let (name, attempt) = all.find(|(_, attempt)| attempt.token == token)?;
-    Some((named(name, attempt), attempt.result.clone()))
+    releases.iter().find_map(|(name, history)| {
+        let attempts = &history.attempts;
+        let noted = attempts.iter().find(|attempt| attempt.token == token)?;
+        // The VPU's note has no version; what the client noted of the same apply has.
+        let mut same = attempts.iter().filter(|attempt| attempt.at == noted.at);
+        let version = same.find(|attempt| !attempt.version.is_empty());
+        Some((named(name, version.unwrap_or(noted)), noted.result.clone()))
+    })
 }
 
 /// Tells how a cancelled release was rolled back, from the VPU's verdict.
