@@ -27,7 +27,7 @@ impl State<'_> {
     }
 }
 
-/// Keeps the release that stdin describes in the form of `generation.rs`.
+/// Keeps the release that stdin describes in the form of `generation/mod.rs`.
 pub fn keep_generation(release: &str) -> Argv {
     let script = concat!(
         include_str!("generations-shared.sh"),

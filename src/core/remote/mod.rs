@@ -5,6 +5,7 @@ mod health;
 mod images;
 mod lock;
 mod purpose;
+mod volumes;
 mod watchdog;
 
 use crate::{
@@ -25,6 +26,10 @@ pub use images::{
 };
 pub use lock::{Claim, Holder, How, LEFTOVER, LOCKED, LOST, RUN_NAME, lock, lock_program, run};
 pub use purpose::purpose;
+pub use volumes::{
+    LABEL, StandIn, bring_volumes_back, create_volume, data_sizes, linked_paths, remove_data,
+    replace_volume, stand_in, uncover_mounts,
+};
 pub use watchdog::{
     Answer, DECIDED, UNKNOWN_TOKEN, WATCHDOG, WATCHDOG_HOLDER, answer, arm, await_answer, disarm,
     disarm_with_verdict, mark,
@@ -32,9 +37,6 @@ pub use watchdog::{
 
 /// Where the boot unit looks for a project's compose file.
 pub const COMPOSE_ROOT: &str = "/usr/share/oem/docker/compose";
-
-/// The label of our volumes.
-pub const LABEL: &str = "o3r-deploy.release";
 
 /// Lines of history kept on the VPU; one is 0.1 kB for every file, image and volume.
 const HISTORY_LINES: u32 = 50;
@@ -136,64 +138,6 @@ impl PreviousFile {
             Self::Whatever => "?".to_owned(),
         }
     }
-}
-
-/// A script that creates a stand-in for a container.
-macro_rules! standing_in {
-    ($script:literal) => {
-        concat!(include_str!("stand-in.sh"), include_str!($script))
-    };
-}
-
-fn label(release: &str) -> String {
-    format!("{LABEL}={release}")
-}
-
-/// Creates a bind volume labelled with its release.
-pub fn create_volume(name: &str, directory: &str, release: &str) -> Argv {
-    let script = include_str!("create-volume.sh");
-    Argv::script(
-        script,
-        "o3r-create-volume",
-        [name, directory, &label(release)],
-    )
-}
-
-/// Binds a volume to a directory; first removes a different volume of that name and the containers of `projects` that
-/// use it. `release` owns the volume, if it is ours.
-pub fn replace_volume<'a>(
-    name: &str,
-    directory: &str,
-    release: Option<&str>,
-    projects: impl IntoIterator<Item = &'a str>,
-) -> Argv {
-    let label = release.map(label).unwrap_or_default();
-    let script = standing_in!("replace-volume.sh");
-    Argv::script(script, "o3r-replace-volume", [name, directory, &label]).args(projects)
-}
-
-/// Prints what is in the directories whose paths are the lines of stdin: each after `word`, in KiB.
-pub fn data_sizes(word: &str) -> Argv {
-    let script = concat!(include_str!("linked.sh"), include_str!("data-sizes.sh"));
-    Argv::script(script, "o3r-data-sizes", [word])
-}
-
-/// Prints `word` before each of the paths on stdin that leads through a symbolic link.
-pub fn linked_paths(word: &str) -> Argv {
-    let script = concat!(include_str!("linked.sh"), include_str!("linked-paths.sh"));
-    Argv::script(script, "o3r-linked-paths", [word])
-}
-
-/// Removes volumes, and the directory that they are bound to, with what is in it unless `only_empty`.
-pub fn remove_data<'a>(
-    directory: Option<&str>,
-    only_empty: bool,
-    volumes: impl IntoIterator<Item = &'a str>,
-) -> Argv {
-    let script = concat!(include_str!("linked.sh"), include_str!("remove-data.sh"));
-    let how = if only_empty { "empty" } else { "all" };
-    let arguments = [directory.unwrap_or_default(), how];
-    Argv::script(script, "o3r-remove-data", arguments).args(volumes)
 }
 
 /// Writes stdin, of `bytes` bytes, to `path`. Moves `record` away, which is about the old file.
@@ -433,63 +377,6 @@ pub fn remove_networks<'a>(ids: impl IntoIterator<Item = &'a str>) -> Argv {
 pub fn earlier_networks<'a>(project: &str, keep: impl IntoIterator<Item = &'a str>) -> Argv {
     let script = include_str!("earlier-networks.sh");
     Argv::script(script, "o3r-earlier-networks", [project]).args(keep)
-}
-
-/// Replaces the stopped containers of a service that have a different volume at one of its mounts by stand-ins that hold
-/// their other anonymous volumes. `mounts` are volumes by destination, empty for other mounts. No volume is removed.
-pub fn uncover_mounts<'a>(
-    project: &str,
-    service: &str,
-    mounts: impl IntoIterator<Item = (&'a str, &'a str)>,
-) -> Argv {
-    let script = standing_in!("uncover-mounts.sh");
-    let mounts = mounts.into_iter();
-    let mounts = mounts.map(|(destination, volume)| format!("{volume} {destination}"));
-    Argv::script(script, "o3r-uncover-mounts", [project, service]).args(mounts)
-}
-
-/// A container that a stand-in may be needed for.
-#[derive(Debug, Clone, Copy)]
-pub struct StandIn<'a> {
-    /// Its id.
-    pub id: &'a str,
-    /// Compose project.
-    pub project: &'a str,
-    /// Compose service.
-    pub service: &'a str,
-    /// Its number in the service.
-    pub number: &'a str,
-    /// The directory that docker-compose ran in.
-    pub working_dir: &'a str,
-    /// The id of its image.
-    pub image: &'a str,
-}
-
-/// If a container is gone, attaches its volumes, by name and destination, to a stand-in that replaces the service's newer
-/// containers of its number.
-pub fn bring_volumes_back<'a>(
-    container: &StandIn<'_>,
-    volumes: impl IntoIterator<Item = (&'a str, &'a str)>,
-) -> Argv {
-    let words = [
-        container.id,
-        container.project,
-        container.service,
-        container.number,
-        container.working_dir,
-        container.image,
-    ];
-    let script = standing_in!("bring-volumes-back.sh");
-    let volumes = volumes.into_iter();
-    let volumes = volumes.map(|(name, destination)| format!("{name} {destination}"));
-    Argv::script(script, "o3r-bring-volumes-back", words).args(volumes)
-}
-
-/// Replaces a container whose image docker no longer has by a stand-in from another image that holds its anonymous
-/// volumes.
-pub fn stand_in(id: &str, image: &str) -> Argv {
-    let script = standing_in!("stand-in-for.sh");
-    Argv::script(script, "o3r-stand-in", [id, image])
 }
 
 macro_rules! ending {

@@ -1,16 +1,19 @@
 //! Checks that every command builder is compared by a conformance test, or listed with a reason.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fs, path::Path};
 
-/// The modules of [`o3r_deploy::internal::remote`] that build commands.
-const BUILDERS: [&str; 6] = [
-    include_str!("../../../src/core/remote/mod.rs"),
-    include_str!("../../../src/core/remote/generations.rs"),
-    include_str!("../../../src/core/remote/health.rs"),
-    include_str!("../../../src/core/remote/images.rs"),
-    include_str!("../../../src/core/remote/lock.rs"),
-    include_str!("../../../src/core/remote/watchdog.rs"),
-];
+/// Returns the modules of [`o3r_deploy::internal::remote`].
+fn modules() -> Vec<String> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/core/remote");
+    let files = fs::read_dir(directory).unwrap();
+    let files = files.map(|file| file.unwrap().path());
+    // `purpose` describes commands and builds none.
+    let modules = files.filter(|path| path.extension().is_some_and(|end| end == "rs"));
+    let modules = modules.filter(|path| !path.ends_with("purpose.rs"));
+    modules
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect()
+}
 
 const GENERATIONS: &str = include_str!("generations.rs");
 const DOCKER: &str = include_str!("docker.rs");
@@ -155,7 +158,8 @@ fn every_builder_is_compared_or_has_a_reason() {
             assert!(listed.insert(*name), "{name} is listed twice");
         }
     }
-    let built: BTreeSet<&str> = BUILDERS.into_iter().flat_map(builders).collect();
+    let modules = modules();
+    let built: BTreeSet<&str> = modules.iter().flat_map(|text| builders(text)).collect();
     assert_eq!(built, listed, "built, and listed");
     for (test, names) in COMPARED {
         for name in *names {

@@ -12,24 +12,26 @@
 //! l link<TAB>target                               a symbolic link
 //! ```
 
+mod read;
+mod write;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
     time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
 
+pub use self::write::document;
 use crate::{
     architecture::Architecture,
     desired::{
-        Contents, Desired, DeviceName, Directory, Disabled, Entry, FileEntry, Guards, Image,
-        ImageContent, ManifestRef, Orphans, Permits, Project, ProjectFile, ProjectState, Release,
-        Transfer, Volume, below, is_secret, with_above,
+        Contents, Desired, DeviceName, Directory, Disabled, Entry, Guards, Image, ImageContent,
+        ManifestRef, Orphans, Permits, Project, ProjectFile, ProjectState, Release, Transfer,
+        Volume, below, with_above,
     },
     digest::Digest,
     exclude::Exclude,
-    facts::{self, Facts},
     health::HealthGate,
     names::{self, NameGlob, ReleaseName, RemotePath, VolumeName},
     remote,
@@ -146,189 +148,7 @@ pub enum GenerationError {
     Damaged(String),
 }
 
-/// Writes a desired state as the text that the VPU keeps of it. An image without a source is the one that has its name
-/// there; `None` if there is none, or if docker did not answer.
-pub fn document(desired: &Desired, facts: &Facts) -> Option<String> {
-    let home = &facts.system.home;
-    let images: Option<Vec<KeptImage>> = desired
-        .images
-        .iter()
-        .map(|image| kept_image(desired, facts, image))
-        .collect();
-    let images = images?;
-    let mut header = header(desired, images);
-    // What is gone is nobody's.
-    header
-        .left
-        .retain(|path| facts.data.contains_key(&path.resolve(home)));
-    // Names, numbers and lists of them always serialise.
-    let mut text = serde_json::to_string(&header).unwrap_or_default();
-    text.push('\n');
-    for image in &header.images {
-        let _ = writeln!(text, "i {} {} {}", image.id, image.staging_tag, image.name);
-    }
-    for transfer in transferred(desired) {
-        let _ = writeln!(text, "t {}", transfer.target.resolve(home));
-        for (name, entry) in &transfer.entries {
-            write_entry(&mut text, name, entry);
-        }
-    }
-    for project in present(desired) {
-        let _ = writeln!(text, "p {}", project.directory());
-        for file in &project.files {
-            let kind = if is_secret(&file.relative) { 's' } else { 'f' };
-            let (sha256, name) = (file.sha256.hex(), &file.relative);
-            let _ = writeln!(
-                text,
-                "{kind} {sha256} {:04o} {} {name}",
-                file.mode, file.bytes
-            );
-        }
-    }
-    Some(text)
-}
-
-fn present(desired: &Desired) -> impl Iterator<Item = &Project> {
-    let projects = desired.projects.iter();
-    projects.filter(|project| project.state != ProjectState::Absent)
-}
-
-fn transferred(desired: &Desired) -> impl Iterator<Item = &Transfer> {
-    let transfers = desired.transfers.iter();
-    transfers.filter(|transfer| !transfer.is_undeclared())
-}
-
-fn header(desired: &Desired, images: Vec<KeptImage>) -> Header {
-    Header {
-        format: FORMAT,
-        release: desired.release.name.clone(),
-        version: desired.release.version.clone(),
-        desired: desired.digest(),
-        arch: desired.guards.arch.clone(),
-        api_port: desired.guards.api_port,
-        directories: desired
-            .directories
-            .iter()
-            .map(|directory| KeptDirectory {
-                path: directory.path.clone(),
-                mode: directory.mode,
-            })
-            .collect(),
-        volumes: desired
-            .volumes
-            .iter()
-            .map(|volume| KeptVolume {
-                name: volume.name.clone(),
-                path: volume.path.clone(),
-                replace: volume.replace,
-            })
-            .collect(),
-        images,
-        transfers: transferred(desired)
-            .map(|transfer| KeptTransfer {
-                target: transfer.target.clone(),
-                delete: transfer.delete,
-                exclude: transfer.exclude.globs().to_vec(),
-                restart: transfer.restart.clone(),
-                entries: Some(transfer.digest()),
-            })
-            .collect(),
-        projects: present(desired)
-            .map(|project| KeptProject {
-                name: project.name.clone(),
-                state: project.state,
-                autostart: project.autostart,
-                health: project.health.clone(),
-            })
-            .collect(),
-        device_name: desired.device_name.as_ref().map(|named| named.name.clone()),
-        disabled: desired.disabled.iter().map(|d| d.name.clone()).collect(),
-        watchdog: desired.watchdog.map(|silence| silence.as_secs()),
-        keep: desired.keep_releases,
-        keep_size: desired.keep_size,
-        stamp: desired.stamp.clone(),
-        orphans: desired.orphans,
-        left: desired.left.clone(),
-    }
-}
-
-fn kept_image(desired: &Desired, facts: &Facts, image: &Image) -> Option<KeptImage> {
-    if let Some(content) = &image.content {
-        return Some(KeptImage {
-            name: image.name.clone(),
-            id: content.config_digest,
-            layers: content.layers.clone(),
-            staging_tag: content.staging_tag.clone(),
-        });
-    }
-    let mut images = facts.images.known()?.iter();
-    let has_name = |found: &facts::Image| found.tags.contains(&image.name);
-    let (id, found) = images.find(|(_, found)| has_name(found))?;
-    let id: Digest = id.parse().ok()?;
-    Some(KeptImage {
-        name: image.name.clone(),
-        id,
-        layers: found.layers.clone(),
-        staging_tag: desired.release.staging_tag(&id),
-    })
-}
-
-fn write_entry(text: &mut String, name: &str, entry: &Entry) {
-    let _ = match entry {
-        Entry::File(file) => {
-            let kind = if file.secret { 's' } else { 'f' };
-            let (sha256, mode) = (file.sha256.hex(), file.mode);
-            writeln!(text, "{kind} {sha256} {mode:04o} {} {name}", file.bytes)
-        }
-        Entry::Directory { mode: Some(mode) } => writeln!(text, "d {mode:04o} {name}"),
-        Entry::Directory { mode: None } => writeln!(text, "d - {name}"),
-        Entry::Symlink { target } => writeln!(text, "l {name}\t{target}"),
-    };
-}
-
 impl Generation {
-    /// Reads the text that [`document`] wrote.
-    ///
-    /// # Errors
-    /// Another version wrote it, or it is damaged.
-    pub fn read(text: &str) -> Result<Self, GenerationError> {
-        let damaged = |what: &str| GenerationError::Damaged(what.to_owned());
-        let (first, rest) = text
-            .split_once('\n')
-            .ok_or_else(|| damaged("it is empty"))?;
-        let header = Header::read(first)?;
-        let mut entries: Vec<BTreeMap<String, Entry>> = vec![];
-        let mut files: Vec<Vec<ProjectFile>> = vec![];
-        for line in rest.lines() {
-            let unknown = || damaged(&format!("the line {line:?}"));
-            match line.split_once(' ').ok_or_else(unknown)? {
-                ("i", _) => {}
-                ("t", _) => entries.push(BTreeMap::new()),
-                ("p", _) => files.push(vec![]),
-                (kind, rest) => {
-                    let (name, entry) = read_entry(kind, rest).ok_or_else(unknown)?;
-                    match (files.last_mut(), entries.last_mut(), entry) {
-                        (Some(project), _, Entry::File(file)) => {
-                            project.push(project_file(name, &file));
-                        }
-                        (None, Some(transfer), entry) => drop(transfer.insert(name, entry)),
-                        _ => return Err(unknown()),
-                    }
-                }
-            }
-        }
-        let is_whole =
-            entries.len() == header.transfers.len() && files.len() == header.projects.len();
-        if !is_whole {
-            return Err(damaged("its end is missing"));
-        }
-        Ok(Self {
-            header,
-            entries,
-            files,
-        })
-    }
-
     /// Returns what it transfers: each target with its entries.
     pub fn transfers(&self) -> impl Iterator<Item = (&RemotePath, &BTreeMap<String, Entry>)> {
         let targets = self
@@ -464,72 +284,12 @@ impl Header {
         };
         self.transfers.iter().any(|transfer| !is_same(transfer))
     }
-
-    /// Reads the first line of the text.
-    ///
-    /// # Errors
-    /// Another version wrote it, or it is damaged.
-    pub fn read(line: &str) -> Result<Self, GenerationError> {
-        #[derive(Deserialize)]
-        struct Format {
-            format: u64,
-        }
-        let damaged = |error: serde_json::Error| GenerationError::Damaged(error.to_string());
-        let Format { format } = serde_json::from_str(line).map_err(damaged)?;
-        if format != u64::from(FORMAT) {
-            return Err(GenerationError::Format(format));
-        }
-        serde_json::from_str(line).map_err(damaged)
-    }
-}
-
-/// Reads a line of a transfer or a project: the path and what is there.
-fn read_entry(kind: &str, rest: &str) -> Option<(String, Entry)> {
-    match kind {
-        "f" | "s" => {
-            let mut words = rest.splitn(4, ' ');
-            let mut next = || words.next();
-            let (sha256, mode, bytes, name) = (next()?, next()?, next()?, next()?);
-            let file = FileEntry {
-                local: camino::Utf8PathBuf::new(),
-                sha256: Digest::from_hex(sha256)?,
-                bytes: bytes.parse().ok()?,
-                mode: u32::from_str_radix(mode, 8).ok()?,
-                secret: kind == "s",
-            };
-            Some((name.to_owned(), Entry::File(file)))
-        }
-        "d" => {
-            let (mode, name) = rest.split_once(' ')?;
-            let mode = match mode {
-                "-" => None,
-                mode => Some(u32::from_str_radix(mode, 8).ok()?),
-            };
-            Some((name.to_owned(), Entry::Directory { mode }))
-        }
-        "l" => {
-            let (name, target) = rest.split_once('\t')?;
-            let target = target.to_owned();
-            Some((name.to_owned(), Entry::Symlink { target }))
-        }
-        _ => None,
-    }
-}
-
-fn project_file(relative: String, file: &FileEntry) -> ProjectFile {
-    ProjectFile {
-        relative,
-        local: file.local.clone(),
-        sha256: file.sha256,
-        bytes: file.bytes,
-        mode: file.mode,
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing;
+    use crate::{desired::FileEntry, facts, testing};
 
     fn file(bytes: &[u8], secret: bool) -> Entry {
         Entry::File(FileEntry {
