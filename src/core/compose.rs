@@ -26,6 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::names::is_within;
 pub use environment::{EnvFile, Environment, parse_env, read_env};
 pub use limits::Limits;
 pub use locate::line_of_words;
@@ -252,14 +253,6 @@ fn normalise(path: &str) -> String {
         .filter(|part| !matches!(*part, "" | "."))
         .collect();
     segments.join("/")
-}
-
-/// Whether a normalised path equals another one or is below it.
-fn is_within(path: &str, directory: &str) -> bool {
-    directory.is_empty()
-        || path
-            .strip_prefix(directory)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Returns the entries of a top-level table, which may be empty.

@@ -11,7 +11,7 @@ use std::fmt;
 
 pub use firmware::{FirmwareRange, FirmwareVersion};
 pub use image::{ImageRef, PinnedImageRef};
-pub use path::{LocalPath, RelativePath, RemotePath, USUAL_HOME};
+pub use path::{LocalPath, RelativePath, RemotePath, USUAL_HOME, absolute, below_home, is_within};
 pub use quantity::{ByteSize, Duration, FileMode};
 pub use word::{
     DeviceName, EngineRef, HostKey, HostKeys, HostName, NameGlob, ProjectName, RegistryHost,

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use o3r_core::facts::{Data, Observed, Undeclared};
+use o3r_core::{
+    facts::{Data, Observed, Undeclared},
+    names::{RemotePath, absolute},
+};
 
 use super::history::shown;
 use crate::{
@@ -23,100 +26,104 @@ pub async fn undeclared<H: Host>(
     desired: &Desired,
     observed: &Observed,
 ) -> Result<Undeclared, HostError> {
-    let none = Undeclared::default();
-    let unknown = |reason: String| Undeclared {
-        unknown: Some(reason),
-        ..Undeclared::default()
-    };
-    let not_kept = |release: &str| {
-        unknown(format!(
-            "the VPU does not keep release {release}, whose files are unknown"
-        ))
-    };
     let own = desired.release.name.as_str();
     let Some(records) = observed.facts.records.known() else {
-        return Ok(none);
+        return Ok(Undeclared::default());
     };
-    let bound = plan::undeclared_directories(desired, &observed.facts);
-    let Some(recorded) = records.releases.get(own) else {
-        // Its volumes outlive a record that is lost.
-        return Ok(if bound.is_empty() {
-            none
-        } else {
-            not_kept(own)
-        });
-    };
-    let may_prune = desired.permits.prune;
-    if !may_prune && recorded.desired == desired.digest() && bound.is_empty() {
-        return Ok(none);
+    let recorded = records.releases.get(own);
+    let is_deployed = recorded.is_some_and(|recorded| recorded.desired == desired.digest());
+    if is_deployed && !desired.permits.prune {
+        return Ok(Undeclared::default());
     }
     let home = &observed.facts.system.home;
-    let Some(text) = recorded_text(host, own, &recorded.desired, false).await? else {
-        return Ok(not_kept(own));
-    };
-    let Ok(header) = Header::read(text.trim_end()) else {
-        return Ok(not_kept(own));
-    };
-    let mut paths = desired.paths(home);
-    let mut directories = header.directories();
-    let has_left = directories.any(|path| !paths.contains(&path.resolve(home)));
-    if !header.may_transfer_more(desired) && !has_left && bound.is_empty() {
-        return Ok(none);
+    let mut undeclared = Undeclared::default();
+    let mut header = None;
+    if let Some(recorded) = recorded {
+        let text = recorded_text(host, own, &recorded.desired, false).await?;
+        header = text.and_then(|text| Header::read(text.trim_end()).ok());
+        undeclared.unknown = header.is_none().then(|| not_kept(own));
     }
-    // Others may have the same files.
-    let (mut others, mut roots) = (mounted(desired, observed), desired.roots(home));
-    for (name, other) in records.releases.iter().filter(|(name, _)| *name != own) {
-        match kept_of(host, name, &other.desired).await? {
+    let bound = plan::undeclared_directories(desired, &observed.facts);
+    let mut paths = desired.paths(home);
+    let has_left = |header: &Header| {
+        let mut directories = header.directories();
+        header.may_transfer_more(desired)
+            || directories.any(|path| !paths.contains(&path.resolve(home)))
+    };
+    if !header.as_ref().is_some_and(has_left) && bound.is_empty() {
+        return Ok(undeclared);
+    }
+    let others = match of_others(host, desired, observed).await? {
+        Ok(others) => others,
+        Err(reason) => {
+            return Ok(Undeclared {
+                any_shared: true,
+                unknown: Some(reason),
+                ..undeclared
+            });
+        }
+    };
+    let shared = bound.into_iter().filter(|path| others.contains(path));
+    undeclared.shared = shared.collect();
+    let (Some(header), Some(recorded)) = (header, recorded) else {
+        return Ok(undeclared);
+    };
+    paths.extend(others);
+    if header.may_transfer_more(desired) {
+        match kept_of(host, own, &recorded.desired).await? {
             Some(kept) => {
-                others.extend(kept.paths(home));
-                roots.extend(kept.roots(home));
+                undeclared.transfers = desired.formerly(kept.transfers(), home, &paths);
             }
-            None => return Ok(not_kept(name)),
+            None => undeclared.unknown = Some(not_kept(own)),
         }
     }
-    // By a link, another path may name the same.
-    if let Some(path) = linked(host, roots).await?.first() {
-        let reason =
-            format!("{path} leads through a symbolic link, so another path may name the same");
-        return Ok(unknown(reason));
-    }
-    let shared = bound
-        .into_iter()
-        .filter(|path| others.contains(path))
-        .collect();
-    paths.extend(others);
-    let mut transfers = BTreeMap::new();
-    if header.may_transfer_more(desired) {
-        let Some(kept) = kept_of(host, own, &recorded.desired).await? else {
-            return Ok(not_kept(own));
-        };
-        transfers = desired.formerly(kept.transfers(), home, &paths);
-    }
-    let left = header
-        .directories()
-        .filter(|path| !paths.contains(&path.resolve(home)));
-    let left: BTreeMap<String, String> = left
-        .map(|path| (path.resolve(home), path.resolve("~")))
-        .collect();
-    let mut undeclared = Undeclared {
-        transfers,
-        directories: left.into_values().collect(),
-        shared,
-        unknown: None,
-    };
-    let absolute = |path: &String| match path.strip_prefix('~') {
-        Some(rest) => format!("{home}{rest}"),
-        None => path.clone(),
-    };
+    // By absolute path: a directory in two spellings is one.
+    let left = header.directories().map(|path| (path.resolve(home), path));
+    let left: BTreeMap<String, &RemotePath> =
+        left.filter(|(path, _)| !paths.contains(path)).collect();
+    undeclared.directories = left.into_values().map(|path| path.resolve("~")).collect();
+    let at = |path: &String| absolute(path, home);
     let all = undeclared.transfers.keys().chain(&undeclared.directories);
-    let linked = linked(host, all.map(absolute).collect()).await?;
+    let linked = linked(host, all.map(at).collect()).await?;
     undeclared
         .transfers
-        .retain(|path, _| !linked.contains(&absolute(path)));
+        .retain(|path, _| !linked.contains(&at(path)));
     undeclared
         .directories
-        .retain(|path| !linked.contains(&absolute(path)));
+        .retain(|path| !linked.contains(&at(path)));
     Ok(undeclared)
+}
+
+fn not_kept(release: &str) -> String {
+    format!("the VPU does not keep release {release}, whose files are unknown")
+}
+
+/// Returns the paths that others have, with the directories above them: other releases, and containers of others. Or why
+/// that is unknown.
+async fn of_others<H: Host>(
+    host: &H,
+    desired: &Desired,
+    observed: &Observed,
+) -> Result<Result<BTreeSet<String>, String>, HostError> {
+    let home = &observed.facts.system.home;
+    let (mut paths, mut roots) = (mounted(desired, observed), desired.roots(home));
+    let records = observed.facts.records.known();
+    let releases = records.into_iter().flat_map(|records| &records.releases);
+    for (name, recorded) in releases.filter(|(name, _)| **name != *desired.release.name) {
+        let Some(kept) = kept_of(host, name, &recorded.desired).await? else {
+            return Ok(Err(not_kept(name)));
+        };
+        paths.extend(kept.paths(home));
+        roots.extend(kept.roots(home));
+    }
+    // By a link, another path may name the same.
+    let linked = linked(host, roots).await?;
+    Ok(match linked.first() {
+        None => Ok(paths),
+        Some(path) => Err(format!(
+            "{path} leads through a symbolic link, so another path may name the same"
+        )),
+    })
 }
 
 /// Returns what containers mount that belong to no project of this release, with the directories above.

@@ -166,12 +166,12 @@ fn port_of_another_container() {
     let two = project(
         "app",
         &[
-            ("ssh", service(&["22/tcp"])),
+            ("ssh", service(&["22/tcp", "80/tcp"])),
             ("web", service(&["9000/tcp"])),
         ],
     );
     insta::assert_snapshot!(blocked(&planned(&desired(vec![two]), &observed)), @"
-    compose.app: service ssh publishes 22/tcp, which is taken by a program on the VPU; service web publishes 9000/tcp, which is taken by container camera-test [port-taken]
+    compose.app: service ssh publishes 22/tcp, which is taken by a program on the VPU; service ssh publishes 80/tcp, which is taken by a program on the VPU; service web publishes 9000/tcp, which is taken by container camera-test [port-taken]
       help: stop that program and stop that container (docker stop camera-test), or publish other ports
     ");
     is_free(&wants("9001/tcp"), &observed);

@@ -6,10 +6,11 @@ mod extends;
 use super::{
     At, ComposeError, ComposeFile, Environment, Place, Release, environment,
     interpolate::{self, Problem},
-    is_within, merge,
+    merge,
     node::{Key, Map, Node, Value},
     normalise, rules, schema, yaml,
 };
+use crate::names::is_within;
 
 /// Names of override files, in the order in which docker-compose looks for them.
 const OVERRIDES: &[&str] = &[

@@ -13,6 +13,7 @@ use crate::{
     compose::{ComposeFile, Release},
     digest::Digest,
     facts::{Answer, Facts, PathFact, Probed, Question, QuestionFile, Resolved},
+    names::is_within,
 };
 
 /// The version of how answers are read; a change makes stored answers of other versions invalid.
@@ -116,8 +117,7 @@ impl Desired {
         let by_transfer = |transfer: &Transfer| {
             let target = transfer.target.resolve(home);
             let target = target.trim_end_matches('/');
-            path.strip_prefix(target)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            is_within(path, target)
         };
         let by_project = |project: &Project| {
             let mut files = project.files.iter();

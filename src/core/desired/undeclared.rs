@@ -12,7 +12,7 @@ use super::{Desired, Entry, Project, ProjectFile, ProjectState, Transfer};
 use crate::{
     exclude::Exclude,
     facts::{ANY_SIZE, Facts, Former, Input, Made, Observed, Undeclared},
-    names::RemotePath,
+    names::{RemotePath, absolute, is_within},
     remote,
 };
 
@@ -115,11 +115,10 @@ impl Desired {
             let path = target.resolve(home);
             let mut transfers = self.transfers.iter();
             let now = transfers.find(|transfer| transfer.target.resolve(home) == path);
-            let is_cleaned = self.transfers.iter().any(|other| {
-                let root = other.target.resolve(home);
-                let rest = path.strip_prefix(root.as_str());
-                other.delete && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-            });
+            let is_cleaned = self
+                .transfers
+                .iter()
+                .any(|other| other.delete && is_within(&path, &other.target.resolve(home)));
             if is_cleaned {
                 continue; // whatever is not declared goes
             }
@@ -168,10 +167,7 @@ impl Desired {
         let present = present.filter(|project| project.state != ProjectState::Absent);
         let services = present.flat_map(|project| project.services.values());
         let used = services.flat_map(|service| service.binds.iter().chain(&service.env_files));
-        let used = used.map(|path| match path.strip_prefix('~') {
-            Some(rest) => format!("{home}{rest}"),
-            None => path.clone(),
-        });
+        let used = used.map(|path| absolute(path, home));
         let all = transfers.chain(files).chain(directories).chain(volumes);
         let all = all.chain(used);
         with_above(all.chain(stamp).chain([home.to_owned()]))

@@ -38,7 +38,10 @@ pub struct Undeclared {
     /// Directories of its volumes, by absolute path, that another release has, too.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub shared: BTreeSet<String>,
-    /// Why all that is unknown, if it is.
+    /// Whether any directory of a volume may be another release's, too.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub any_shared: bool,
+    /// Why the rest is unknown, if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unknown: Option<String>,
 }

@@ -273,6 +273,31 @@ impl fmt::Display for RelativePath {
 
 string_form!(RemotePath, LocalPath, RelativePath);
 
+/// Returns the absolute path of one that may begin with `~`. `home` is the home directory.
+pub fn absolute(path: &str, home: &str) -> String {
+    match path.strip_prefix('~') {
+        Some(rest) => format!("{home}{rest}"),
+        None => path.to_owned(),
+    }
+}
+
+/// Returns an absolute path as it is shown and queried: with `~` where it is in the home directory.
+pub fn below_home(path: &str, home: &str) -> String {
+    if is_within(path, home) {
+        format!("~{}", &path[home.len()..])
+    } else {
+        path.to_owned()
+    }
+}
+
+/// Whether a path is `directory` or below it; everything is below the empty one.
+pub fn is_within(path: &str, directory: &str) -> bool {
+    directory.is_empty()
+        || path
+            .strip_prefix(directory)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

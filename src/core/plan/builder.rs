@@ -212,13 +212,6 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Returns a path as it is queried and shown: below `~` where it is in the home directory.
-    pub(super) fn below_home(&self, path: &str) -> String {
-        let below = path.strip_prefix(self.facts.system.home.as_str());
-        let below = below.filter(|rest| rest.is_empty() || rest.starts_with('/'));
-        below.map_or_else(|| path.to_owned(), |rest| format!("~{rest}"))
-    }
-
     pub(super) fn step(&mut self, draft: Draft) {
         let commands = draft.actions.iter().map(Command::to_display).collect();
         let bytes_to_send = draft

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     desired::{Desired, Orphans, ProjectState, Service},
     facts::{self, Container, Data, Facts},
+    names::{absolute, below_home, is_within},
     remote, units,
 };
 
@@ -31,8 +32,7 @@ pub(super) fn plan(builder: &mut Builder<'_>) {
             None => _ = builder.unmanaged.insert(volume::address(name)),
         }
     }
-    let is_unknown = builder.facts.undeclared.unknown.is_some();
-    if is_unknown || builder.desired.orphans == Orphans::Keep {
+    if builder.facts.undeclared.any_shared || builder.desired.orphans == Orphans::Keep {
         let volumes = all.values().flatten().copied();
         builder.unmanaged.extend(volumes.map(volume::address));
         return;
@@ -65,6 +65,7 @@ fn is_left(desired: &Desired, name: &str, volume: &facts::Volume) -> bool {
 }
 
 fn one(builder: &mut Builder<'_>, path: &str, volumes: &[&str]) {
+    let home = &builder.facts.system.home;
     let data = builder.facts.data.get(path).copied();
     if volumes.iter().any(|name| is_used(builder, name)) {
         let volumes = volumes.iter().map(|name| volume::address(name));
@@ -80,9 +81,16 @@ fn one(builder: &mut Builder<'_>, path: &str, volumes: &[&str]) {
         let text = format!("{what}: no longer declared, and stays; --prune removes it");
         return builder.note(NoteCode::DataStays, text);
     }
+    // What the apply of this release has left, the next one removes.
+    let recorded = builder.recorded();
+    let is_deployed = recorded.is_some_and(|recorded| recorded.desired == builder.desired.digest());
+    if is_deployed && !builder.desired.permits.prune {
+        let volumes = volumes.iter().map(|name| volume::address(name));
+        return builder.unmanaged.extend(volumes);
+    }
     let address = match volumes.first() {
         Some(name) => volume::address(name),
-        None => Address::new(ResourceKind::Directory, builder.below_home(path)),
+        None => Address::new(ResourceKind::Directory, below_home(path, home)),
     };
     let directory = data.map(|_| path);
     let command = remote::remove_data(directory, !holds_data, volumes.iter().copied());
@@ -93,7 +101,7 @@ fn one(builder: &mut Builder<'_>, path: &str, volumes: &[&str]) {
         } else {
             "without"
         };
-        draft.detail = Some(format!("{with} {}", builder.below_home(path)));
+        draft.detail = Some(format!("{with} {}", below_home(path, home)));
     }
     if holds_data {
         let text = format!("{what}: removed with its data, which nothing brings back");
@@ -114,7 +122,7 @@ fn describe(builder: &Builder<'_>, path: &str, volumes: &[&str], data: Option<Da
     });
     let names = (!volumes.is_empty()).then(|| format!("volume {}", volumes.join(", ")));
     let more: Vec<String> = names.into_iter().chain(size).collect();
-    let path = builder.below_home(path);
+    let path = below_home(path, &builder.facts.system.home);
     if more.is_empty() {
         return path;
     }
@@ -133,16 +141,9 @@ fn is_used(builder: &Builder<'_>, volume: &str) -> bool {
 /// directory is the release's own: a volume may show any directory of the system.
 fn is_shared(builder: &Builder<'_>, path: &str, own: &[&str]) -> bool {
     let (desired, home) = (builder.desired, &builder.facts.system.home);
-    let within = |one: &str, two: &str| {
-        let rest = one.strip_prefix(two);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    let meets = |other: &str| within(other, path) || within(path, other);
+    let meets = |other: &str| is_within(other, path) || is_within(path, other);
     let binds = services(desired).flat_map(|service| &service.binds);
-    let mut binds = binds.map(|bind| match bind.strip_prefix('~') {
-        Some(rest) => format!("{home}{rest}"),
-        None => bind.clone(),
-    });
+    let mut binds = binds.map(|bind| absolute(bind, home));
     let mut mounts = foreign_containers(builder).flat_map(|one| one.mounts.values());
     let volumes = builder.facts.volumes.known();
     let volumes = volumes.into_iter().flatten();
@@ -157,8 +158,7 @@ fn is_shared(builder: &Builder<'_>, path: &str, own: &[&str]) -> bool {
     let mut paths = declared.chain(directories).chain(targets);
     let undeclared = &builder.facts.undeclared;
     let state = format!("{home}/.o3r-deploy");
-    let is_below_home = path.strip_prefix(home.as_str());
-    let is_below_home = is_below_home.is_some_and(|rest| rest.len() > 1 && rest.starts_with('/'));
+    let is_below_home = path != home && is_within(path, home);
     undeclared.shared.contains(path)
         || !is_below_home
         || meets(&state)
@@ -268,6 +268,17 @@ mod tests {
         });
         let whole = "volume.share with ~/share";
         assert_eq!(planned(&observed(empty), |_| {}), whole);
+        // The apply of the same release has left it.
+        let mut deployed = observed(empty);
+        let mut record = facts::Release::nothing();
+        record.desired = testing::desired(vec![]).digest();
+        let records = facts::Records {
+            releases: [("app".to_owned(), record)].into(),
+            ..facts::Records::default()
+        };
+        deployed.facts.records = Probed::Known(records);
+        assert_eq!(planned(&deployed, |_| {}), "unmanaged volume.share");
+        assert_eq!(planned(&deployed, prune), whole);
         let missing = "volume.share without ~/share";
         assert_eq!(planned(&observed(None), |_| {}), missing);
         let keep = |desired: &mut Desired| desired.orphans = Orphans::Keep;
@@ -276,7 +287,7 @@ mod tests {
         let unknown = |desired: &mut Desired| desired.left.clear();
         assert_eq!(planned(&observed(FULL), unknown), stays);
         let mut unknown = observed(FULL);
-        unknown.facts.undeclared.unknown = Some("why".to_owned());
+        unknown.facts.undeclared.any_shared = true;
         assert_eq!(planned(&unknown, prune), "unmanaged volume.share");
     }
 

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     desired::Directory,
     facts::{PathFact, Probed},
-    names::RemotePath,
+    names::{RemotePath, below_home},
     remote,
     shell::quote,
 };
@@ -21,14 +21,8 @@ const DEFAULT_MODE: u32 = 0o755;
 /// Returns the address of a directory: the same one for every spelling of its path.
 pub(super) fn address(builder: &Builder<'_>, path: &RemotePath) -> Address {
     let home = &builder.facts.system.home;
-    let path = path.resolve(home);
-    match path.strip_prefix(home.as_str()) {
-        Some("") => Address::new(ResourceKind::Directory, "~"),
-        Some(below) if below.starts_with('/') => {
-            Address::new(ResourceKind::Directory, format_args!("~{below}"))
-        }
-        _ => Address::new(ResourceKind::Directory, path),
-    }
+    let path = below_home(&path.resolve(home), home);
+    Address::new(ResourceKind::Directory, path)
 }
 
 pub(super) fn plan(builder: &mut Builder<'_>) {

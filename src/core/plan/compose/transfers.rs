@@ -6,6 +6,7 @@ use super::started::Stale;
 use crate::{
     desired::{Entry, Project, ProjectState, Service, Transfer},
     facts::Input,
+    names::{absolute, is_within},
     plan::{Address, Change, ChangeKind, NoteCode, builder::Builder, transfer},
 };
 
@@ -40,7 +41,7 @@ fn mounted_files(
     let target = transfer.target.resolve(home);
     let mut files = vec![];
     for bind in &service.binds {
-        let path = resolve(bind, home);
+        let path = absolute(bind, home);
         let Some(rest) = path.strip_prefix(target.as_str()) else {
             continue;
         };
@@ -54,13 +55,6 @@ fn mounted_files(
         }
     }
     files
-}
-
-fn resolve(path: &str, home: &str) -> String {
-    match path.strip_prefix('~') {
-        Some(rest) => format!("{home}{rest}"),
-        None => path.to_owned(),
-    }
 }
 
 /// What this plan changes for a project: transfers that
@@ -182,14 +176,10 @@ fn uses(builder: &Builder<'_>, transfer: &Transfer, service: &Service) -> bool {
     let volumes = builder.desired.volumes.iter();
     let volumes = volumes.filter(|volume| service.volumes.iter().any(|name| volume.name == *name));
     let volumes = volumes.map(|volume| volume.path.resolve(home));
-    let binds = service.binds.iter().map(|bind| resolve(bind, home));
-    let within = |one: &str, two: &str| {
-        one.strip_prefix(two)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
+    let binds = service.binds.iter().map(|bind| absolute(bind, home));
     volumes
         .chain(binds)
-        .any(|path| within(&path, &target) || within(&target, &path))
+        .any(|path| is_within(&path, &target) || is_within(&target, &path))
 }
 
 /// Notes why a container is recreated although its definition did not change.

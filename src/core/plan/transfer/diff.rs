@@ -9,11 +9,11 @@ use super::{
     moves::{Collected, Moves},
     neighbours::{Protected, made},
     problem::{chown, foreign, in_the_way},
-    upload::absolute,
 };
 use crate::{
     desired::{Entry, FileEntry, Transfer},
     facts::{Access, Node, Other, Probed, Tree},
+    names::{absolute, is_within},
     plan::{
         builder::Builder,
         obstacle::{BlockCode, Obstacle},
@@ -143,7 +143,7 @@ impl<'a> Differ<'a> {
     }
 
     fn entry(&mut self, name: &'a str, entry: &'a Entry) -> Result<(), Obstacle> {
-        if self.whole.is_some_and(|whole| is_below(name, whole)) {
+        if self.whole.is_some_and(|whole| is_within(name, whole)) {
             self.member(name, entry);
             self.added(name, entry);
             return Ok(());
@@ -430,12 +430,4 @@ impl<'a> Differ<'a> {
             self.change(&format!("{name}{slash}"), ChangeKind::Deleted, None, None);
         }
     }
-}
-
-/// Whether `name` is `directory` or below it.
-pub(super) fn is_below(name: &str, directory: &str) -> bool {
-    directory.is_empty()
-        || name
-            .strip_prefix(directory)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

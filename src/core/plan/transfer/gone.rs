@@ -1,9 +1,10 @@
 //! Finds what a release put at a target and no longer declares: what goes, and what somebody changed and stays.
 
-use super::{diff::is_below, neighbours::Protected};
+use super::neighbours::Protected;
 use crate::{
     desired::Transfer,
     facts::{Access, Former, Node, Probed, Tree},
+    names::is_within,
 };
 
 /// What is no longer declared, by path below the target.
@@ -30,7 +31,7 @@ impl<'a> Gone<'a> {
             let stays = match tree.nodes.get(name) {
                 _ if transfer.entries.contains_key(name) => continue,
                 _ if protected.keeps(name) || protected.leads(name) => continue,
-                _ if !is_within(tree, name) => continue,
+                _ if !leads_through_directories(tree, name) => continue,
                 None | Some(Probed::Known(Node::Special)) => continue,
                 Some(Probed::Unknown(_)) => true,
                 Some(Probed::Known(Node::Directory {
@@ -52,15 +53,16 @@ impl<'a> Gone<'a> {
             }
         }
         // Directories from which nothing goes are not ours to remove.
-        let loses = |name: &str| gone.files.iter().any(|file| is_below(file, name));
-        gone.directories
-            .retain(|(_, name)| loses(name) && !gone.stays.iter().any(|file| is_below(file, name)));
+        let loses = |name: &str| gone.files.iter().any(|file| is_within(file, name));
+        gone.directories.retain(|(_, name)| {
+            loses(name) && !gone.stays.iter().any(|file| is_within(file, name))
+        });
         gone
     }
 }
 
 /// Whether all that leads to the path below the target is a directory: a link leads elsewhere.
-fn is_within(tree: &Tree, name: &str) -> bool {
+fn leads_through_directories(tree: &Tree, name: &str) -> bool {
     let above = camino::Utf8Path::new(name).ancestors().skip(1);
     let mut above = above.filter_map(|path| tree.nodes.get(path.as_str()));
     above.all(|node| matches!(node, Probed::Known(Node::Directory { .. })))

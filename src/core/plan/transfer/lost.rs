@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{diff::is_below, neighbours::Protected};
+use super::neighbours::Protected;
 use crate::{
     desired::{Entry, Transfer},
     facts::{HIDDEN_STAGING, Node, Other, Probed, Tree},
+    names::is_within,
 };
 
 /// What a transfer deletes.
@@ -47,7 +48,7 @@ impl<'a> Lost<'a> {
             transfer.entries.iter().find(|(path, entry)| {
                 !path.is_empty()
                     && !matches!(entry, Entry::Directory { .. })
-                    && is_below(name, path)
+                    && is_within(name, path)
                     && matches!(
                         tree.nodes.get(*path),
                         Some(Probed::Known(Node::Directory { .. }))

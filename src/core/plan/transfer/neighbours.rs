@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 
 use camino::Utf8Path;
 
-use super::diff::is_below;
-use crate::{desired::Transfer, plan::builder::Builder};
+use crate::{desired::Transfer, names::is_within, plan::builder::Builder};
 
 /// Returns the directories that other resources create,
 /// with those above them, whether they exist yet or not.
@@ -63,7 +62,7 @@ impl Protected {
             protected.whole.extend(below(&path, &target));
         }
         let state = format!("{home}/.o3r-deploy");
-        if is_below(&target, &state) {
+        if is_within(&target, &state) {
             protected.whole.insert(String::new());
         }
         protected.whole.extend(below(&state, &target));
@@ -77,7 +76,7 @@ impl Protected {
         }
         for other in others(builder, transfer) {
             let root = other.target.resolve(home);
-            let meet = is_below(&target, &root);
+            let meet = is_within(&target, &root);
             for name in other.entries.keys().filter(|_| meet) {
                 let path = format!("{root}/{name}");
                 protected.alone.extend(below(&path, &target));

@@ -7,6 +7,7 @@ use crate::{
     desired::{Contents, Entry, FileEntry, Transfer, archive_len},
     digest::Digest,
     facts::{HIDDEN_STAGING, Tree},
+    names::absolute,
     plan::{
         Action, Address, Cause, Command, Payload, PayloadSource, Phase, ResourceKind,
         builder::{Builder, Draft},
@@ -39,14 +40,6 @@ pub(super) fn staging(builder: &Builder<'_>, tree: &Tree) -> String {
     }
     let parent = absolute(&tree.parent, &builder.facts.system.home);
     format!("{}/{HIDDEN_STAGING}", parent.trim_end_matches('/'))
-}
-
-/// Returns the absolute path of an observed one, which may begin with `~`.
-pub(super) fn absolute(path: &str, home: &str) -> String {
-    match path.strip_prefix('~') {
-        Some(rest) => format!("{home}{rest}"),
-        None => path.to_owned(),
-    }
 }
 
 /// Plans one stream for each file system (nearly always one), and secret files one by one.
