@@ -115,6 +115,8 @@ pub enum Command {
     Rollback(Rollback),
     /// Show the releases that the VPU keeps, and the applies
     History(History),
+    /// Remove all that a release deployed, and its record; data only with --volumes
+    Destroy(Destroy),
     /// Drop the record of a release; what it deployed stays
     Forget(Forget),
     /// Show what is deployed, what runs and what drifted
@@ -137,6 +139,7 @@ impl Command {
             Self::Plan(args) => args.format == PlanFormat::Json,
             Self::Apply(args) => args.how.format == TextOrJson::Json,
             Self::Rollback(args) => args.how.format == TextOrJson::Json,
+            Self::Destroy(args) => args.format == TextOrJson::Json,
             Self::History(args) => args.format == TextOrJson::Json,
             Self::Status(args) => args.format == TextOrJson::Json,
             Self::Observe(args) => args.output.is_none(),
@@ -242,8 +245,9 @@ pub fn later(matches: &clap::ArgMatches) -> Option<&'static Later> {
 /// Words that users of other tools try, and what to do instead.
 const HINTS: &[(&[&str], &str)] = &[
     (
-        &["down", "stop", "rm", "remove", "destroy"],
-        "set `state = \"absent\"` or `state = \"stopped\"` in the project's [[compose]], then run: o3r-deploy apply",
+        &["down", "stop", "rm", "remove", "delete", "uninstall"],
+        "set `state = \"absent\"` or `state = \"stopped\"` in the project's [[compose]], then run: o3r-deploy apply\n  \
+         or remove all that a release deployed with: o3r-deploy destroy",
     ),
     (
         &["up", "start", "deploy", "push", "install"],
@@ -375,6 +379,17 @@ impl From<Permits> for crate::desired::Permits {
     }
 }
 
+/// What to do about another apply that has the VPU's lock.
+#[derive(Debug, Clone, Args)]
+pub struct Lock {
+    /// Take the lock from another apply
+    #[arg(long)]
+    pub break_lock: bool,
+    /// Wait this long for another apply to end, e.g. `5m`, instead of failing at once
+    #[arg(long, value_name = "TIME", conflicts_with = "break_lock", value_parser = duration)]
+    pub lock_wait: Option<Duration>,
+}
+
 /// The options of `apply` and `rollback`.
 #[derive(Debug, Args)]
 pub struct Applying {
@@ -390,15 +405,57 @@ pub struct Applying {
     /// Do not restore the current release when a step fails
     #[arg(long)]
     pub no_rollback: bool,
-    /// Take the lock from another apply
-    #[arg(long)]
-    pub break_lock: bool,
-    /// Wait this long for another apply to end, e.g. `5m`, instead of failing at once
-    #[arg(long, value_name = "TIME", conflicts_with = "break_lock", value_parser = duration)]
-    pub lock_wait: Option<Duration>,
+    /// What to do about another apply.
+    #[command(flatten)]
+    pub lock: Lock,
     /// Restore the current release after this time, 30s to 24h, e.g. `30m`, unless `confirm` comes first
     #[arg(long, value_name = "TIME", conflicts_with = "no_rollback", value_parser = confirm_within)]
     pub confirm_within: Option<Duration>,
+}
+
+/// `destroy`.
+#[derive(Debug, Args)]
+pub struct Destroy {
+    /// The release's name, as `status` lists it [default: the manifest's]
+    #[arg(value_parser = release_name)]
+    pub release: Option<ReleaseName>,
+    /// Also remove data: volumes and directories with what is in them, and files that were changed on the VPU
+    #[arg(long)]
+    pub volumes: bool,
+    /// Show what would be done; changes nothing
+    #[arg(long, conflicts_with_all = ["yes", "break_lock", "lock_wait"])]
+    pub dry_run: bool,
+    /// Skip the confirmation prompt
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Output format
+    #[arg(long, value_enum, default_value_t = TextOrJson::Text)]
+    pub format: TextOrJson,
+    /// What to do about another apply.
+    #[command(flatten)]
+    pub lock: Lock,
+}
+
+impl Destroy {
+    /// Returns what may be done.
+    pub fn permits(&self) -> Permits {
+        Permits {
+            take_over: false,
+            prune: self.volumes,
+        }
+    }
+
+    /// Returns the options of an apply.
+    pub fn applying(&self) -> Applying {
+        Applying {
+            permits: self.permits(),
+            yes: self.yes,
+            format: self.format,
+            no_rollback: false,
+            lock: self.lock.clone(),
+            confirm_within: None,
+        }
+    }
 }
 
 /// `history`.
@@ -538,6 +595,7 @@ mod tests {
     fn a_word_of_another_tool_is_answered_with_the_command_for_it() {
         for (words, command) in [
             (&["down"][..], "o3r-deploy apply"),
+            (&["rm"][..], "o3r-deploy destroy"),
             (&["deploy"][..], "o3r-deploy apply"),
             (&["apply", "--dry-run"][..], "o3r-deploy plan"),
             (&["--check"][..], "o3r-deploy plan"),

@@ -5,6 +5,7 @@ mod apply;
 mod check;
 mod codes;
 mod completions;
+mod destroy;
 mod details;
 mod error;
 mod files;
@@ -49,6 +50,7 @@ pub async fn run(cli: &Cli, ui: Ui) -> Result<Exit, CommandError> {
     let is_told = match &cli.command {
         Command::Apply(_) => true,
         Command::Rollback(args) => !args.dry_run,
+        Command::Destroy(args) => !args.dry_run,
         _ => false,
     };
     if let Err(error) = &ended
@@ -100,6 +102,14 @@ async fn run_command(cli: &Cli, ui: Ui) -> Result<Exit, CommandError> {
         Command::Rollback(args) => {
             let towards = Towards::Kept(Which::of(args));
             Box::pin(apply::run(global, towards, &args.how, cache, ui, listen())).await
+        }
+        Command::Destroy(args) if args.dry_run => {
+            until(listen(), Box::pin(plan::destroy(global, args, cache, ui))).await
+        }
+        Command::Destroy(args) => {
+            let towards = Towards::Nothing(args.release.as_ref());
+            let how = args.applying();
+            Box::pin(apply::run(global, towards, &how, cache, ui, listen())).await
         }
         Command::History(args) => until(listen(), history::run(global, args, ui)).await,
         Command::Forget(args) => {

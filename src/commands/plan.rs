@@ -5,7 +5,7 @@ use std::{io::Write as _, sync::Arc};
 use camino::Utf8Path;
 
 use super::{
-    CommandError, ErrorCode, Exit,
+    CommandError, ErrorCode, Exit, destroy,
     details::details,
     files::{cannot_write, write},
     kept::Which,
@@ -102,9 +102,25 @@ pub(super) async fn rollback(
 ) -> Result<Exit, CommandError> {
     let session =
         Session::open_kept(global, Which::of(args), args.how.permits.into(), cache, ui).await?;
+    dry_run(session, args.how.format, ui).await
+}
+
+/// Shows what `destroy` would do.
+pub(super) async fn destroy(
+    global: &Global,
+    args: &cli::Destroy,
+    cache: &LayerCache,
+    ui: Ui,
+) -> Result<Exit, CommandError> {
+    let (name, permits) = (args.release.as_ref(), args.permits().into());
+    let session = Box::pin(destroy::open(global, name, permits, cache, ui)).await?;
+    dry_run(session, args.format, ui).await
+}
+
+async fn dry_run(session: Session, format: TextOrJson, ui: Ui) -> Result<Exit, CommandError> {
     let observed = session.observe().await?;
     let plan = session.plan(&observed).await?.plan;
-    let is_json = args.how.format == TextOrJson::Json;
+    let is_json = format == TextOrJson::Json;
     show(&plan, is_json, Some(&(session, observed)), ui).await?;
     Ok(if plan.blocked.is_empty() {
         Exit::Done

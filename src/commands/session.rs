@@ -242,7 +242,7 @@ impl Session {
         })
     }
 
-    fn on(
+    pub(super) fn on(
         connection: Connection,
         resolved: Arc<Resolved>,
         cache: &LayerCache,

@@ -1,10 +1,7 @@
 //! Fixtures of the core's unit tests: a VPU that has nothing, and a release that declares nothing.
 
 use crate::{
-    desired::{
-        Contents, Desired, Guards, ManifestRef, Orphans, Permits, Project, ProjectState, Release,
-        Service, Volume,
-    },
+    desired::{Desired, Guards, Project, ProjectState, Release, Service, Volume},
     digest::Digest,
     facts::{self, Facts, Made, Observed, Probed, Readings, Records, System, Trees, Undeclared},
     health::HealthGate,
@@ -36,34 +33,20 @@ pub(crate) fn project<'a>(
 
 /// Returns version 1 of a release called `app`, with these projects.
 pub(crate) fn desired(projects: Vec<Project>) -> Desired {
+    let release = Release {
+        name: "app".parse().unwrap(),
+        version: "1".into(),
+        source: None,
+    };
+    let guards = Guards {
+        arch: "arm64".into(),
+        serial: None,
+        firmware: None,
+        api_port: 80,
+    };
     Desired {
-        manifest: ManifestRef::default(),
-        release: Release {
-            name: "app".parse().unwrap(),
-            version: "1".into(),
-            source: None,
-        },
-        guards: Guards {
-            arch: "arm64".into(),
-            serial: None,
-            firmware: None,
-            api_port: 80,
-        },
-        directories: vec![],
-        volumes: vec![],
-        images: vec![],
-        transfers: vec![],
         projects,
-        device_name: None,
-        disabled: vec![],
-        watchdog: None,
-        keep_releases: 2,
-        keep_size: None,
-        stamp: None,
-        orphans: Orphans::Remove,
-        permits: Permits::default(),
-        contents: Contents::Here,
-        left: vec![],
+        ..Desired::nothing(release, guards)
     }
 }
 
@@ -86,6 +69,7 @@ pub(crate) fn release(project: &str, made: Made) -> facts::Release {
         autostart: [].into(),
         removed: [].into(),
         leaving: [].into(),
+        left: facts::Left::default(),
         keep: None,
         made: [(project.to_owned(), made)].into(),
     }

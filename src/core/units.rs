@@ -1,4 +1,4 @@
-//! Formats sizes and durations for people.
+//! Formats sizes and durations for people, and reads docker's.
 
 use std::time::Duration;
 
@@ -24,6 +24,28 @@ pub fn bytes(count: u64) -> String {
         usize::from(value < 99.95)
     };
     format!("{value:.decimals$} {unit}")
+}
+
+/// Reads a size as docker writes it, in decimal units with up to four digits: `3.146MB`; `None` for `N/A`.
+pub fn parse_docker(text: &str) -> Option<u64> {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+    let (number, unit) = text.split_at(end);
+    let factor: u32 = match unit {
+        "B" => 1,
+        "kB" => 1000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        // More than a VPU has.
+        _ => return None,
+    };
+    let value = number.parse::<f64>().ok()? * f64::from(factor);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it has no sign, and a part of a byte is nothing"
+    )]
+    let bytes = value.round() as u64;
+    Some(bytes)
 }
 
 /// Formats a duration: `0.4 s`, `12.3 s`, `2 min 05 s`.
@@ -56,6 +78,20 @@ pub fn age(age: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_of_docker_are_read() {
+        for (text, want) in [
+            ("0B", Some(0)),
+            ("3.146MB", Some(3_146_000)),
+            ("12kB", Some(12_000)),
+            ("1.5GB", Some(1_500_000_000)),
+            ("N/A", None),
+            ("12", None),
+        ] {
+            assert_eq!(parse_docker(text), want, "{text}");
+        }
+    }
 
     #[test]
     fn sizes_have_three_digits_and_a_unit() {

@@ -15,6 +15,8 @@ use crate::{
 pub(crate) struct Noted {
     release: String,
     projects: Vec<String>,
+    /// Whether a success leaves no record to note it in.
+    destroys: bool,
     attempt: Attempt,
     start: Instant,
 }
@@ -44,6 +46,7 @@ impl Noted {
         Self {
             release,
             projects: projects.map(|project| project.name.clone()).collect(),
+            destroys: desired.destroys,
             attempt,
             start: Instant::now(),
         }
@@ -55,6 +58,9 @@ impl Noted {
             && let FailureReason::Host(HostError::Disconnected { .. } | HostError::LockLost) =
                 failure.reason
         {
+            return;
+        }
+        if self.destroys && matches!(report.outcome, Outcome::Done) {
             return;
         }
         let (result, step) = result(&report.outcome);

@@ -83,8 +83,8 @@ pub(crate) async fn look<H: Host>(
         observed.facts.undeclared = undeclared;
     }
     let desired = &*with_undeclared;
-    let directories = plan::undeclared_directories(desired, &observed.facts);
-    observed.facts.data = observe::data(host, directories).await?;
+    let undeclared = plan::undeclared_data(desired, &observed.facts);
+    observed.facts.data = observe::data(host, undeclared).await?;
     observe::identify(&mut observed.facts, desired.config_digests());
     resolve_projects(host, desired, &mut observed, remembered, note).await?;
     if desired.contents.are_on_vpu() {

@@ -29,4 +29,4 @@ pub use schema::{Document, schema, schema_of};
 pub use spans::SpanMap;
 pub use types::Manifest;
 use validate::list_of_words;
-pub use vpu::{NoVpuSelected, UnknownVpu, VPUS_FILE};
+pub use vpu::{DEFAULT_API_PORT, NoVpuSelected, UnknownVpu, VPUS_FILE};

@@ -17,7 +17,7 @@ use super::{
 pub const VPUS_FILE: &str = "vpus.toml";
 
 /// The default port of the device's JSON configuration.
-const DEFAULT_API_PORT: u16 = 80;
+pub const DEFAULT_API_PORT: u16 = 80;
 
 /// A VPU: how to reach it, and what it must be.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

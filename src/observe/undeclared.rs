@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use o3r_core::{
     facts::{Data, Observed, Undeclared},
-    names::{RemotePath, absolute},
+    names::absolute,
+    units,
 };
 
 use super::history::shown;
@@ -31,12 +32,23 @@ pub async fn undeclared<H: Host>(
         return Ok(Undeclared::default());
     };
     let recorded = records.releases.get(own);
+    let home = &observed.facts.system.home;
+    let mut paths = desired.paths(home);
+    let left = recorded
+        .into_iter()
+        .flat_map(|recorded| &recorded.left.directories);
+    let left: BTreeSet<String> = left
+        .filter(|path| !paths.contains(*path))
+        .cloned()
+        .collect();
+    let mut undeclared = Undeclared {
+        directories: left,
+        ..Undeclared::default()
+    };
     let is_deployed = recorded.is_some_and(|recorded| recorded.desired == desired.digest());
     if is_deployed && !desired.permits.prune {
-        return Ok(Undeclared::default());
+        return Ok(undeclared);
     }
-    let home = &observed.facts.system.home;
-    let mut undeclared = Undeclared::default();
     let mut header = None;
     if let Some(recorded) = recorded {
         let text = recorded_text(host, own, &recorded.desired, false).await?;
@@ -44,13 +56,13 @@ pub async fn undeclared<H: Host>(
         undeclared.unknown = header.is_none().then(|| not_kept(own));
     }
     let bound = plan::undeclared_directories(desired, &observed.facts);
-    let mut paths = desired.paths(home);
     let has_left = |header: &Header| {
         let mut directories = header.directories();
         header.may_transfer_more(desired)
             || directories.any(|path| !paths.contains(&path.resolve(home)))
     };
-    if !header.as_ref().is_some_and(has_left) && bound.is_empty() {
+    let has_more = header.as_ref().is_some_and(has_left) || !undeclared.directories.is_empty();
+    if !has_more && bound.is_empty() {
         return Ok(undeclared);
     }
     let others = match of_others(host, desired, observed).await? {
@@ -65,11 +77,10 @@ pub async fn undeclared<H: Host>(
     };
     let shared = bound.into_iter().filter(|path| others.contains(path));
     undeclared.shared = shared.collect();
-    let (Some(header), Some(recorded)) = (header, recorded) else {
-        return Ok(undeclared);
-    };
     paths.extend(others);
-    if header.may_transfer_more(desired) {
+    if let (Some(header), Some(recorded)) = (&header, recorded)
+        && header.may_transfer_more(desired)
+    {
         match kept_of(host, own, &recorded.desired).await? {
             Some(kept) => {
                 undeclared.transfers = desired.formerly(kept.transfers(), home, &paths);
@@ -77,11 +88,10 @@ pub async fn undeclared<H: Host>(
             None => undeclared.unknown = Some(not_kept(own)),
         }
     }
-    // By absolute path: a directory in two spellings is one.
-    let left = header.directories().map(|path| (path.resolve(home), path));
-    let left: BTreeMap<String, &RemotePath> =
-        left.filter(|(path, _)| !paths.contains(path)).collect();
-    undeclared.directories = left.into_values().map(|path| path.resolve("~")).collect();
+    let had = header.iter().flat_map(Header::directories);
+    let had = had.map(|path| path.resolve(home));
+    undeclared.directories.extend(had);
+    undeclared.directories.retain(|path| !paths.contains(path));
     let at = |path: &String| absolute(path, home);
     let all = undeclared.transfers.keys().chain(&undeclared.directories);
     let linked = linked(host, all.map(at).collect()).await?;
@@ -174,15 +184,15 @@ async fn recorded_text<H: Host>(
     Ok(shown(&text, &word).map(|(_, text)| text.to_owned()))
 }
 
-/// Returns what is in directories that are no longer declared, by absolute path.
+/// Returns what is in directories (by absolute path) and docker's own volumes (by name) that are no longer declared.
 ///
 /// # Errors
 /// The connection failed.
 pub async fn data<H: Host>(
     host: &H,
-    directories: impl IntoIterator<Item = String>,
+    all: impl IntoIterator<Item = String>,
 ) -> Result<BTreeMap<String, Data>, HostError> {
-    let list: String = directories.into_iter().map(|path| path + "\n").collect();
+    let list: String = all.into_iter().map(|path| path + "\n").collect();
     if list.is_empty() {
         return Ok(BTreeMap::new());
     }
@@ -193,9 +203,13 @@ pub async fn data<H: Host>(
     let all = text.lines().filter_map(|line| {
         let line = line.strip_prefix(&word)?.strip_prefix(' ')?;
         let mut words = line.splitn(3, ' ');
-        let (kib, kind, path) = (words.next()?, words.next()?, words.next()?);
+        let (size, kind, path) = (words.next()?, words.next()?, words.next()?);
+        let bytes = match kind {
+            "volume" => units::parse_docker(size)?,
+            _ => size.parse::<u64>().ok()?.saturating_mul(1024),
+        };
         let data = Data {
-            bytes: kib.parse::<u64>().ok()?.saturating_mul(1024),
+            bytes,
             is_empty: kind == "empty",
             is_partial: kind == "part",
         };

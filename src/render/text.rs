@@ -60,7 +60,7 @@ pub fn text_with(plan: &Plan, style: Style, details: &Details) -> String {
         let heading = paint(style.color, DIM, phase_heading(phase));
         line(&mut out, style, 2, &heading);
         for step in steps {
-            self::step(&mut out, step, style, details);
+            self::step(&mut out, step, plan, style, details);
         }
     }
     for blocked in &plan.blocked {
@@ -159,14 +159,18 @@ fn phase_heading(phase: Phase) -> &'static str {
     }
 }
 
-fn step(out: &mut String, step: &Step, style: Style, details: &Details) {
+fn step(out: &mut String, step: &Step, plan: &Plan, style: Style, details: &Details) {
     let mut title = step_title(Verb::of_step(step), &step.address, style);
     // A detail also has the bytes to send.
     if step.bytes_to_send > 0 && step.detail.is_none() {
         let _ = write!(title, "  ({} to send)", units::bytes(step.bytes_to_send));
     }
     line(out, style, BELOW, &title);
-    for cause in std::iter::once(&step.cause).chain(&step.further_causes) {
+    let causes = std::iter::once(&step.cause).chain(&step.further_causes);
+    // Where a release is destroyed, that is why.
+    let is_destroyed = plan.manifest.destroyed().is_some();
+    let causes = causes.filter(|cause| !(is_destroyed && **cause == Cause::Undeclared));
+    for cause in causes {
         if let Some(text) = cause_text(cause, style) {
             line(out, style, BELOW, &below(&text));
         }

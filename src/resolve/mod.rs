@@ -147,6 +147,7 @@ pub fn resolve_while(
         permits: Permits::default(),
         contents: Contents::Here,
         left: vec![],
+        destroys: false,
         disabled: numbered(&manifest.autostart.disable)
             .map(|(n, name)| Disabled {
                 name: name.to_string(),

@@ -246,6 +246,7 @@ fn two_releases(observed: &mut Observed, app: &str, other: &str) {
         autostart: [].into(),
         removed: [].into(),
         leaving: [].into(),
+        left: observe::Left::default(),
         keep: None,
         made: BTreeMap::new(),
     };

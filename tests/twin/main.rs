@@ -20,6 +20,7 @@ mod autostart;
 mod boot;
 mod crash;
 mod delta;
+mod destroy;
 mod device_name;
 mod drift;
 mod examples;

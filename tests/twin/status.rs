@@ -23,7 +23,7 @@ fn status(site: &Site, args: &[&str], code: i32) -> Value {
 }
 
 /// Adds the twin to ssh's own configuration, so that no manifest is needed.
-fn introduce(site: &Site, twin: &Twin) {
+pub(crate) fn introduce(site: &Site, twin: &Twin) {
     site.write(
         "known_hosts",
         &format!("{} {}\n", twin.address, twin.host_key),

@@ -8,7 +8,7 @@ use super::{
     ended::{command, failed, interrupted, locked},
     lock::free_lock,
     now::what_runs,
-    show_plan,
+    reached, show_plan,
     tries::Try,
     watch::Waiting,
 };
@@ -143,7 +143,7 @@ impl Attempt<'_> {
     /// Takes the lock, also from this apply's own earlier attempt if the VPU has not noticed yet
     /// that the connection was lost.
     async fn lock(&self, session: &Session) -> Result<Held, Stop> {
-        let claim = if self.args.break_lock {
+        let claim = if self.args.lock.break_lock {
             Claim::Break
         } else {
             Claim::Wait
@@ -235,7 +235,7 @@ impl Attempt<'_> {
     fn say_unconfirmed(&self, token: &str) {
         let within = self.args.confirm_within.as_ref();
         let within = within.map(ToString::to_string).unwrap_or_default();
-        let which = match command(&self.planned) {
+        let which = match command(&self.planned).as_str() {
             "rollback" => "the earlier release runs; the VPU restores the later one",
             _ => "the new release runs; the VPU rolls back",
         };
@@ -272,7 +272,7 @@ impl Attempt<'_> {
         if remaining.is_empty() {
             log.line("applied; a second plan is empty");
             if self.args.format == TextOrJson::Text {
-                ui.result(&format!("the VPU matches {}", remaining.manifest.path));
+                ui.result(&reached(&remaining));
             }
             return Ok(Exit::Done);
         }

@@ -45,11 +45,11 @@ pub(super) fn locked(error: Locked, log: &Log) -> CommandError {
 }
 
 /// Returns the command that a plan is for: a release that the VPU keeps has no manifest.
-pub(super) fn command(plan: &Plan) -> &'static str {
-    if plan.manifest.is_kept() {
-        "rollback"
-    } else {
-        "apply"
+pub(super) fn command(plan: &Plan) -> String {
+    match plan.manifest.destroyed() {
+        Some(release) => format!("destroy {release}"),
+        None if plan.manifest.is_kept() => "rollback".to_owned(),
+        None => "apply".to_owned(),
     }
 }
 
@@ -83,12 +83,17 @@ pub(super) fn interrupted(at: &str, begun: bool, completed: usize, plan: &Plan) 
     )
 }
 
-/// Says what a failure left, with the code of the error. `way_back` is what a rollback restores.
-fn what_is_left(restored: &Restored, way_back: &str) -> (ErrorCode, String) {
+/// Says what a failure left, with the code of the error.
+fn what_is_left(restored: &Restored, plan: &Plan) -> (ErrorCode, String) {
+    let way_back = plan.way_back();
     match restored {
         Restored::NotNeeded => (
             ErrorCode::StepFailed,
             "no running container was touched".to_owned(),
+        ),
+        Restored::Recorded if plan.manifest.destroyed().is_some() => (
+            ErrorCode::StepFailed,
+            "nothing of the release runs, but something that it made was not removed".to_owned(),
         ),
         Restored::Recorded => (
             ErrorCode::StepFailed,
@@ -129,7 +134,7 @@ fn what_is_left(restored: &Restored, way_back: &str) -> (ErrorCode, String) {
 /// `plan` is what was applied.
 pub(super) fn failed(failure: &Failure, now: Option<&str>, plan: &Plan, log: &Log) -> CommandError {
     let (is_first, command) = (plan.is_first_release(), command(plan));
-    let (code, mut restored) = what_is_left(&failure.restored, plan.way_back());
+    let (code, mut restored) = what_is_left(&failure.restored, plan);
     let is_undecided = matches!(failure.restored, Restored::Undecided { .. });
     let is_lock_lost = matches!(failure.reason, FailureReason::Host(HostError::LockLost));
     if is_undecided && is_lock_lost {

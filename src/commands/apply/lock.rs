@@ -36,7 +36,7 @@ pub(super) async fn free_lock(
         let Err(busy @ Locked::Busy { .. }) = locked else {
             return locked;
         };
-        let asked = args.lock_wait.as_ref();
+        let asked = args.lock.lock_wait.as_ref();
         let (limit, note) = if busy.is_watchdog() {
             let note =
                 "waiting for the VPU, which rolls back automatically because an apply was interrupted"

@@ -21,7 +21,8 @@ use self::{
     watch::{Waiting, log},
 };
 use super::{
-    CommandError, ErrorCode, Exit, details::details, interrupts, kept::Which, session::Session,
+    CommandError, ErrorCode, Exit, destroy, details::details, interrupts, kept::Which,
+    session::Session,
 };
 use crate::{
     apply::{Interrupts, Locked, Log},
@@ -30,6 +31,7 @@ use crate::{
     desired::Permits,
     host::Held,
     image::LayerCache,
+    manifest::names::ReleaseName,
     plan::{Action, Phase, Plan, ResourceKind},
     prepare::{Payloads, Sizes},
     remote::Claim,
@@ -49,6 +51,8 @@ pub(super) enum Towards<'a> {
     },
     /// A release that the VPU keeps.
     Kept(Which<'a>),
+    /// Nothing of a release; of the manifest's, if none is named.
+    Nothing(Option<&'a ReleaseName>),
 }
 
 impl Towards<'_> {
@@ -122,7 +126,7 @@ async fn run_inner(
     let prepared = async {
         let saved = match towards {
             Towards::Manifest { saved, .. } => saved.map(read_plan).transpose()?,
-            Towards::Kept(_) => None,
+            Towards::Kept(_) | Towards::Nothing(_) => None,
         };
         // A saved plan says what it was permitted.
         let permits = saved
@@ -236,6 +240,7 @@ async fn open(
             Ok(session)
         }
         Towards::Kept(which) => Session::open_kept(global, which, permits, cache, ui).await,
+        Towards::Nothing(name) => Box::pin(destroy::open(global, name, permits, cache, ui)).await,
     }
 }
 
@@ -264,10 +269,10 @@ async fn prepare(
     let mut waits = WAITS.iter();
     let (held, observed) = loop {
         let looked = async {
-            let held = if unasked && !args.break_lock {
+            let held = if unasked && !args.lock.break_lock {
                 let lock = free_lock(&session, &who, Claim::Try, args, ui);
                 match waiting.until("waiting for the lock", lock).await? {
-                    Err(busy @ Locked::Busy { .. }) if args.lock_wait.is_some() => {
+                    Err(busy @ Locked::Busy { .. }) if args.lock.lock_wait.is_some() => {
                         return Err(locked(busy, &nowhere));
                     }
                     lock => Some(lock),
@@ -346,7 +351,7 @@ fn show_plan(
     result.plan = Some(plan.clone());
     if format == TextOrJson::Text {
         if plan.is_empty() && ui.is_quiet() {
-            ui.result(&format!("the VPU matches {}", plan.manifest.path));
+            ui.result(&reached(plan));
         } else if is_asked || !plan.blocked.is_empty() || !ui.is_quiet() {
             ui.data(&render::text_with(plan, ui.plan_style(), shown));
         }
@@ -365,6 +370,14 @@ fn show_plan(
         ));
     }
     Ok(!plan.steps.is_empty())
+}
+
+/// Says that a VPU is what an empty plan would make of it.
+fn reached(plan: &Plan) -> String {
+    match plan.manifest.destroyed() {
+        None => format!("the VPU matches {}", plan.manifest.path),
+        Some(release) => format!("release {release} is destroyed"),
+    }
 }
 
 /// Asks on another thread, so that a signal can end it.
@@ -400,6 +413,10 @@ fn confirm(format: TextOrJson, ui: Ui, plan: &Plan) -> Result<(), CommandError> 
 
 /// Asks whether to apply; names the projects and the data that go.
 fn question(plan: &Plan) -> String {
+    let asked = match plan.manifest.destroyed() {
+        None => "Apply this plan?".to_owned(),
+        Some(release) => format!("Destroy release {release}? Nothing can return to it then."),
+    };
     let removed = plan.steps.iter().filter(|step| {
         let kinds = [
             ResourceKind::Compose,
@@ -410,9 +427,9 @@ fn question(plan: &Plan) -> String {
     });
     let removed: Vec<String> = removed.map(|step| step.address.to_string()).collect();
     if removed.is_empty() {
-        return "Apply this plan?".to_owned();
+        return asked;
     }
-    format!("Apply this plan? It removes {}.", removed.join(", "))
+    format!("{asked} It removes {}.", removed.join(", "))
 }
 
 fn read_plan(path: &Utf8Path) -> Result<Plan, CommandError> {

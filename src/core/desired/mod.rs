@@ -72,6 +72,8 @@ pub struct Desired {
     pub contents: Contents,
     /// Directories that the release had and this one does not declare. Not part of the release.
     pub left: Vec<RemotePath>,
+    /// Whether the release itself goes: nothing is declared, and the VPU forgets it. Not part of the release.
+    pub destroys: bool,
 }
 
 /// Where the contents of a release's files and images are.
@@ -113,6 +115,21 @@ impl ManifestRef {
         }
     }
 
+    /// Returns what stands for a manifest where a release is destroyed.
+    pub fn destruction(name: &ReleaseName) -> Self {
+        Self {
+            path: format!("{DESTRUCTION}{name}"),
+            sha256: String::new(),
+        }
+    }
+
+    /// Returns the release that is destroyed, if it stands for that.
+    pub fn destroyed(&self) -> Option<&str> {
+        self.path
+            .strip_prefix(DESTRUCTION)
+            .filter(|_| self.sha256.is_empty())
+    }
+
     /// Whether a path is one that [`ManifestRef::kept`] gives.
     pub fn is_path_of_kept(path: &str) -> bool {
         path.starts_with("the kept release of ")
@@ -121,9 +138,12 @@ impl ManifestRef {
 
     /// Whether it stands for a release that the VPU keeps: there is no manifest.
     pub fn is_kept(&self) -> bool {
-        self.sha256.is_empty()
+        self.sha256.is_empty() && self.destroyed().is_none()
     }
 }
+
+/// What the path begins with that stands for a manifest where a release is destroyed.
+const DESTRUCTION: &str = "the destruction of ";
 
 /// The device's own name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -430,6 +450,40 @@ impl Project {
 }
 
 impl Desired {
+    /// Returns a release that declares nothing.
+    pub fn nothing(release: Release, guards: Guards) -> Self {
+        Self {
+            manifest: ManifestRef::default(),
+            release,
+            guards,
+            directories: vec![],
+            volumes: vec![],
+            images: vec![],
+            transfers: vec![],
+            projects: vec![],
+            device_name: None,
+            disabled: vec![],
+            watchdog: None,
+            keep_releases: 2,
+            keep_size: None,
+            stamp: None,
+            orphans: Orphans::Remove,
+            permits: Permits::default(),
+            contents: Contents::Here,
+            left: vec![],
+            destroys: false,
+        }
+    }
+
+    /// Returns the end of a release: what it has goes, and its record.
+    pub fn destruction(release: Release, guards: Guards) -> Self {
+        Self {
+            manifest: ManifestRef::destruction(&release.name),
+            destroys: true,
+            ..Self::nothing(release, guards)
+        }
+    }
+
     /// Returns what to ask a VPU in order to plan this.
     pub fn query(&self) -> Query {
         let directories = self.directories.iter().map(|directory| &directory.path);

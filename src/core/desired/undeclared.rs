@@ -57,8 +57,21 @@ impl Desired {
     /// Returns the desired state with the compose projects that the recorded release owns and this one no longer
     /// declares, to be removed.
     pub fn with_undeclared(&self, observed: &Observed) -> Cow<'_, Self> {
+        let Undeclared {
+            transfers,
+            directories,
+            ..
+        } = &observed.facts.undeclared;
+        let left: Vec<RemotePath> = directories
+            .iter()
+            .filter_map(|path| path.parse().ok())
+            .collect();
         if self.orphans == Orphans::Keep {
-            return Cow::Borrowed(self);
+            if left.is_empty() {
+                return Cow::Borrowed(self);
+            }
+            let desired = self.clone();
+            return Cow::Owned(Self { left, ..desired });
         }
         let projects: Vec<Project> = self
             .undeclared(observed)
@@ -67,17 +80,11 @@ impl Desired {
                 ..Project::absent(name.to_owned(), files(made))
             })
             .collect();
-        let Undeclared {
-            transfers,
-            directories,
-            ..
-        } = &observed.facts.undeclared;
-        if projects.is_empty() && transfers.is_empty() && directories.is_empty() {
+        if projects.is_empty() && transfers.is_empty() && left.is_empty() {
             return Cow::Borrowed(self);
         }
-        let mut desired = self.clone();
-        let directories = directories.iter();
-        desired.left = directories.filter_map(|path| path.parse().ok()).collect();
+        let desired = self.clone();
+        let mut desired = Self { left, ..desired };
         desired.projects.extend(projects);
         for (target, gone) in transfers {
             desired.add_undeclared(target, gone);
@@ -259,7 +266,7 @@ mod tests {
     use crate::{
         desired::FileEntry,
         digest::Digest,
-        facts::{Applied, Probed, Records, Release},
+        facts::{Applied, Left, Probed, Records, Release},
         testing,
     };
 
@@ -279,6 +286,7 @@ mod tests {
             autostart: [].into(),
             removed: [].into(),
             leaving: [].into(),
+            left: Left::default(),
             keep: None,
             made: projects.iter().map(made).collect(),
         }

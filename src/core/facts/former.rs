@@ -32,7 +32,7 @@ pub enum Former {
 pub struct Undeclared {
     /// What it transferred, by target and path below the target.
     pub transfers: BTreeMap<String, BTreeMap<String, Former>>,
-    /// The directories that it has, also for volumes; absolute or below `~`.
+    /// The directories that it or an earlier release has, also for volumes; absolute.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub directories: BTreeSet<String>,
     /// Directories of its volumes, by absolute path, that another release has, too.

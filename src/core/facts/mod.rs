@@ -34,7 +34,7 @@ pub use self::{
     input::Input,
     query::{Query, READ_BY_COMPOSE},
     readings::{Applied, Readings},
-    records::{AnonymousVolume, Keep, Made, Records, Release, Started},
+    records::{AnonymousVolume, Keep, Left, Made, Records, Release, Started},
     resolved::{AllResolved, Answer, Question, QuestionFile, Resolved},
     store::identify,
     trees::{ANY_SIZE, Access, HIDDEN_STAGING, LARGE, Node, Other, Tree, TreeQuery, Trees},
@@ -168,8 +168,8 @@ pub struct Facts {
     /// What the recorded release has that the desired state does not declare.
     #[serde(default, skip_serializing_if = "Undeclared::is_none")]
     pub undeclared: Undeclared,
-    /// What is in directories that are no longer declared, by absolute path; missing ones are
-    /// omitted.
+    /// What is in directories (by absolute path) and in docker's own volumes (by name) that are no longer declared; missing
+    /// ones are omitted.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub data: BTreeMap<String, Data>,
     /// The files of images on the VPU's disk, compared with their sources, by the declared name of the image; empty

@@ -113,6 +113,9 @@ pub struct Release {
     /// The projects that it no longer declared and removed once it was recorded: something of them may be left.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub leaving: BTreeSet<String>,
+    /// Data of earlier releases that it does not declare, and that stays until it is pruned.
+    #[serde(default, skip_serializing_if = "Left::is_none")]
+    pub left: Left,
     /// How many earlier releases the VPU keeps beside it; null in records of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep: Option<Keep>,
@@ -131,6 +134,10 @@ impl Release {
             autostart: BTreeSet::new(),
             removed: BTreeSet::new(),
             leaving: BTreeSet::new(),
+            left: Left {
+                directories: BTreeSet::new(),
+                volumes: BTreeSet::new(),
+            },
             keep: None,
             made: BTreeMap::new(),
         }
@@ -139,6 +146,24 @@ impl Release {
     /// Whether it has no project, and removes some.
     pub fn only_removes(&self) -> bool {
         self.projects.is_empty() && !self.removed.is_empty()
+    }
+}
+
+/// Data that earlier releases made and nothing declares any more.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    /// Directories, by absolute path.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub directories: BTreeSet<String>,
+    /// Volumes that docker-compose created, by name: no label of ours tells whose they are.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub volumes: BTreeSet<String>,
+}
+
+impl Left {
+    /// Whether there is none.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
     }
 }
 

@@ -76,20 +76,17 @@ pub struct Header {
     disabled: Vec<String>,
     /// `[apply].watchdog` in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    watchdog: Option<u64>,
+    pub watchdog: Option<u64>,
     /// `[apply].keep_releases`.
-    keep: u32,
+    pub keep: u32,
     /// `[apply].keep_size` in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    keep_size: Option<u64>,
+    pub keep_size: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     stamp: Option<RemotePath>,
     /// `[release].orphans`.
     #[serde(default, skip_serializing_if = "Orphans::is_remove")]
     orphans: Orphans,
-    /// Directories of earlier releases that are left, because they hold data.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    left: Vec<RemotePath>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -263,16 +260,17 @@ impl Generation {
             permits: Permits::default(),
             contents: Contents::OnVpu(header.desired),
             left: vec![],
+            destroys: false,
         }
     }
 }
 
 impl Header {
-    /// Returns the directories that it has, and those that earlier releases left.
+    /// Returns the directories that it has.
     pub fn directories(&self) -> impl Iterator<Item = &RemotePath> {
         let directories = self.directories.iter().map(|one| &one.path);
         let volumes = self.volumes.iter().map(|one| &one.path);
-        directories.chain(volumes).chain(&self.left)
+        directories.chain(volumes)
     }
 
     /// Whether it transfers something that may not be declared any more.

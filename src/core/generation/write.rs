@@ -19,11 +19,7 @@ pub fn document(desired: &Desired, facts: &Facts) -> Option<String> {
         .map(|image| kept_image(desired, facts, image))
         .collect();
     let images = images?;
-    let mut header = header(desired, images);
-    // What is gone is nobody's.
-    header
-        .left
-        .retain(|path| facts.data.contains_key(&path.resolve(home)));
+    let header = header(desired, images);
     // Names, numbers and lists of them always serialise.
     let mut text = serde_json::to_string(&header).unwrap_or_default();
     text.push('\n');
@@ -111,7 +107,6 @@ fn header(desired: &Desired, images: Vec<KeptImage>) -> Header {
         keep_size: desired.keep_size,
         stamp: desired.stamp.clone(),
         orphans: desired.orphans,
-        left: desired.left.clone(),
     }
 }
 

@@ -20,6 +20,8 @@ pub enum ResourceKind {
     Directory,
     /// A file of a compose project, by project and path.
     File,
+    /// All that the VPU keeps of a release: its record, earlier releases and their images.
+    History,
     /// An image, loaded under its staging name.
     Image,
     /// A network of a compose project.
@@ -44,12 +46,13 @@ pub enum ResourceKind {
 
 impl ResourceKind {
     /// All kinds, in order.
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::Autostart,
         Self::Compose,
         Self::Containers,
         Self::Directory,
         Self::File,
+        Self::History,
         Self::Image,
         Self::Network,
         Self::Release,
@@ -70,6 +73,7 @@ impl ResourceKind {
             Self::Containers => "containers",
             Self::Directory => "directory",
             Self::File => "file",
+            Self::History => "history",
             Self::Image => "image",
             Self::Network => "network",
             Self::Release => "release",

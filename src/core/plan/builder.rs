@@ -205,6 +205,15 @@ impl<'a> Builder<'a> {
         self.not_restorable.push(NotRestorable { address, reason });
     }
 
+    /// Returns the option of the command line that also removes data.
+    pub(super) fn prune_option(&self) -> &'static str {
+        if self.desired.destroys {
+            "--volumes"
+        } else {
+            "--prune"
+        }
+    }
+
     /// Returns the paths of o3r-deploy's own state on this VPU.
     pub(super) fn state(&self) -> remote::State<'a> {
         remote::State {

@@ -30,7 +30,7 @@ pub use address::{Address, ResourceKind, UnknownAddress};
 pub use builder::{FORMAT, vpu};
 pub use command::{Command, Part, Payload, PayloadSource, Transport};
 pub use compose::{files_to_restore, unrecorded};
-pub use data::undeclared_directories;
+pub use data::{undeclared_data, undeclared_directories};
 pub use document::PlanError;
 pub use image::{delta_bases, is_ours, layers_to_send, release_of, takes_parts};
 pub use note::{Note, NoteCode};
@@ -59,12 +59,15 @@ pub fn plan(desired: &Desired, observed: &Observed, offers: &Offers, host: &str)
     compose::plan(&mut builder);
     autostart::plan(&mut builder);
     guard::take_over(&mut builder);
-    if !release::plan(&mut builder, &staging) {
+    let data = data::decide(&builder);
+    let left = data::left(&builder, &data);
+    if !release::plan(&mut builder, &staging, left) {
         transfer::clean(&mut builder, staging);
     }
     guard::trust_images(&mut builder);
     compose::remove_stopped(&mut builder);
-    data::plan(&mut builder);
+    data::plan(&mut builder, data);
+    release::forget(&mut builder);
     guard::home(&mut builder);
     space::plan(&mut builder);
     builder.finish(host)

@@ -8,15 +8,19 @@ use super::{
     Action, Address, Cause, Command, NoteCode, Payload, Phase, ResourceKind, autostart,
     builder::{Builder, Draft},
     compose,
+    image::is_ours,
 };
 use crate::{
     desired::{Orphans, Project, ProjectState},
-    facts::{self, Keep, Made, Records},
-    generation, remote, units,
+    facts::{self, Keep, Left, Made, Records},
+    generation,
+    remote::{self, Images},
+    units,
 };
 
-/// Plans the record; returns whether it did. Its step also removes the directories of `staging`.
-pub(super) fn plan(builder: &mut Builder<'_>, staging: &BTreeSet<String>) -> bool {
+/// Plans the record; returns whether it did. Its step also removes the directories of `staging`. `left` is the data that
+/// stays.
+pub(super) fn plan(builder: &mut Builder<'_>, staging: &BTreeSet<String>, left: Left) -> bool {
     let Some(records) = builder.facts.records.known() else {
         return false;
     };
@@ -47,13 +51,16 @@ pub(super) fn plan(builder: &mut Builder<'_>, staging: &BTreeSet<String>) -> boo
         autostart: autostart::made(desired, recorded),
         removed,
         leaving: leaving(builder),
+        left,
         keep: Some(Keep {
             releases: desired.keep_releases,
             bytes: desired.keep_size,
         }),
         made,
     };
-    let Some(cause) = cause(recorded, &wanted) else {
+    let cause = cause(recorded, &wanted, desired.destroys);
+    let cause = cause.filter(|_| !desired.destroys || recorded.is_some());
+    let Some(cause) = cause else {
         builder.unchanged();
         return false;
     };
@@ -122,8 +129,36 @@ pub(super) fn plan(builder: &mut Builder<'_>, staging: &BTreeSet<String>) -> boo
     true
 }
 
+/// Plans that the VPU forgets a release that is destroyed: its record, what is kept of it and its images.
+pub(super) fn forget(builder: &mut Builder<'_>) {
+    let release = &builder.desired.release;
+    if !builder.desired.destroys || builder.recorded().is_none() {
+        return;
+    }
+    let images = builder.facts.images.known();
+    let images = images.into_iter().flat_map(BTreeMap::values);
+    let held = images.filter(|image| image.tags.iter().any(|tag| release.staged(tag)));
+    let names = held.flat_map(|image| &image.tags);
+    let names: BTreeSet<&str> = names
+        .map(String::as_str)
+        .filter(|name| !is_ours(name))
+        .collect();
+    let names: Vec<&str> = names.into_iter().collect();
+    let with = (!names.is_empty()).then(|| format!(", and unused images: {}", names.join(", ")));
+    let address = Address::new(ResourceKind::History, &release.name);
+    let mut draft = Draft::new(address, Action::Remove, Phase::Settle, Cause::Undeclared);
+    let what = "with the record and the releases that are kept";
+    draft.detail = Some(format!("{what}{}", with.unwrap_or_default()));
+    let command = remote::forget_release(&release.name, Images::Removed);
+    builder.step(draft.run([Command::new(command)]));
+}
+
 /// Returns why the release has to be recorded; `None` if the record says the same.
-fn cause(recorded: Option<&facts::Release>, wanted: &facts::Release) -> Option<Cause> {
+fn cause(
+    recorded: Option<&facts::Release>,
+    wanted: &facts::Release,
+    destroys: bool,
+) -> Option<Cause> {
     let is_same = |recorded: &facts::Release| {
         let mut as_wanted = recorded.clone();
         // Older versions recorded none: the next apply that changes something does.
@@ -131,11 +166,15 @@ fn cause(recorded: Option<&facts::Release>, wanted: &facts::Release) -> Option<C
         if wanted.leaving.is_empty() {
             as_wanted.leaving.clear(); // they are gone
         }
+        as_wanted.left = wanted.left.clone(); // it differs where data was removed meanwhile
         as_wanted == *wanted
     };
     Some(match recorded {
         Some(recorded) if is_same(recorded) => return None,
         None => Cause::Missing,
+        Some(recorded) if destroys => {
+            Cause::differs("declared", recorded.desired.short(), "nothing")
+        }
         Some(recorded) if recorded.version != wanted.version => {
             let named = |version: &str| match version {
                 "" => "none".to_owned(),
@@ -300,6 +339,7 @@ mod tests {
             autostart: [].into(),
             removed: [].into(),
             leaving: [].into(),
+            left: facts::Left::default(),
             keep: None,
             made: [("web".to_owned(), made)].into(),
         };
@@ -311,7 +351,7 @@ mod tests {
         });
         let offers = Offers::default();
         let mut builder = Builder::new(&desired, &observed, &offers);
-        let is_planned = plan(&mut builder, &BTreeSet::new());
+        let is_planned = plan(&mut builder, &BTreeSet::new(), Left::default());
         let mut steps = builder.finish("host").steps;
         assert_eq!(steps.len(), usize::from(is_planned));
         steps.pop().map(|step| step.cause)
@@ -355,6 +395,7 @@ mod tests {
                 autostart: [].into(),
                 removed: [].into(),
                 leaving: [].into(),
+                left: facts::Left::default(),
                 keep: None,
                 made: [("web".to_owned(), made)].into(),
             }
@@ -381,6 +422,7 @@ mod tests {
             autostart: [].into(),
             removed: [].into(),
             leaving: [].into(),
+            left: facts::Left::default(),
             keep: None,
             made: [].into(),
         };
@@ -402,7 +444,7 @@ mod tests {
         observed.facts.records = Probed::Known(records);
         let offers = Offers::default();
         let mut builder = Builder::new(&desired, &observed, &offers);
-        plan(&mut builder, &BTreeSet::new());
+        plan(&mut builder, &BTreeSet::new(), Left::default());
         let gone = Address::new(ResourceKind::Compose, "gone");
         let plan = builder.finish("host");
         assert_eq!(plan.unmanaged, [gone]);
@@ -438,7 +480,7 @@ mod tests {
             let mut builder = Builder::new(&desired, &observed, &offers);
             let address = Address::new(ResourceKind::Volume, "share");
             builder.step(Draft::new(address, Action::Create, phase, Cause::Missing));
-            plan(&mut builder, &BTreeSet::new());
+            plan(&mut builder, &BTreeSet::new(), Left::default());
             let removed = remote::remove_project("web", &builder.state().started("web"));
             let mut steps = builder.finish("host").steps;
             let record = steps.pop().unwrap();

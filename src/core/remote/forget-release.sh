@@ -1,7 +1,8 @@
 # Forgets a release: what is kept of it, our names of its images, its history and its record. What it deployed stays.
-# The record is the last that goes, so that one that is cut off can be done again. $1 release
+# The record is the last that goes, so that one that is cut off can be done again.
+# $1 release  $2 images: the names that its images have go, too; else empty
 main() {
-    release=$1 base=$HOME/.o3r-deploy
+    release=$1 what=$2 base=$HOME/.o3r-deploy
     store=$base/store
     IFS='
 '
@@ -9,11 +10,31 @@ main() {
     [ ! -d "$store" ] || unneeded
     if command -v docker >/dev/null 2>&1 && held=$(held "$release"); then
         set -f
-        for tag in $held; do remove "$tag"; done
+        for tag in $held; do
+            if [ -n "$what" ] && ! is_used "$tag"; then named "$tag"; fi
+            remove "$tag"
+        done
+        set +f
     fi
     rm -f -- "$base/releases/$release.taken" "$base/releases/$release.jsonl" || exit
     rm -rf -- "$base/watchdog/$release"
     sync
+}
+
+# Whether a container has the image $1; also where docker does not tell.
+is_used() {
+    ids=$(docker container ls -aq --filter "ancestor=$1" </dev/null 2>/dev/null) || return 0
+    [ -n "$ids" ]
+}
+
+# Removes the names of the image $1 but for those of kept releases, which are held under a name of ours.
+named() {
+    names=$(docker image inspect --format '{{range .RepoTags}}{{println .}}{{end}}' -- "$1" </dev/null 2>/dev/null) || return 0
+    kept=$(sed -n 's/^i [^ ]* [^ ]* //p' "$base"/generations/*/[0-9]* 2>/dev/null)
+    for name in $names; do
+        case $name in o3r-deploy/*) continue ;; esac
+        has "$kept" "$name" || remove "$name"
+    done
 }
 
 main "$@"

@@ -58,9 +58,8 @@ async fn observed_plan(vpu: &FakeVpu, desired: &Desired) -> (Observed, Plan) {
         observed = observe(vpu, &with_undeclared.query()).await.unwrap();
         observed.facts.undeclared = undeclared;
     }
-    let directories =
-        plan::undeclared_directories(&desired.with_undeclared(&observed), &observed.facts);
-    observed.facts.data = data(vpu, directories).await.unwrap();
+    let left = plan::undeclared_data(&desired.with_undeclared(&observed), &observed.facts);
+    observed.facts.data = data(vpu, left).await.unwrap();
     identify(&mut observed.facts, desired.config_digests());
     for question in desired.questions(&observed.facts) {
         let resolved = resolve(vpu, &question).await.unwrap();

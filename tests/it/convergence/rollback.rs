@@ -100,7 +100,13 @@ pub(super) async fn fails_and_restores(
         .iter()
         .all(|step| step.phase != plan::Phase::Switch);
     let cleans = |address: &str| {
-        let kinds = ["containers.", "network.", "volume.", "directory."];
+        let kinds = [
+            "containers.",
+            "network.",
+            "volume.",
+            "directory.",
+            "history.",
+        ];
         let mut settling = plan
             .steps
             .iter()

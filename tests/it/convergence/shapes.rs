@@ -6,9 +6,8 @@ use camino::Utf8PathBuf;
 use o3r_deploy::internal::{
     compose::ComposeFile,
     desired::{
-        self, Contents, Desired, DeviceName, Directory, Disabled, Guards, Image, ImageContent,
-        ManifestRef, Mounted, Orphans, Permits, Project, ProjectFile, ProjectState, Release,
-        Service, Volume,
+        self, Desired, DeviceName, Directory, Disabled, Guards, Image, ImageContent, ManifestRef,
+        Mounted, Project, ProjectFile, ProjectState, Release, Service, Volume,
     },
     digest::Digest,
     health::HealthGate,
@@ -386,21 +385,21 @@ pub(super) fn desired(shape: &Shape) -> Desired {
         services.insert("side".to_owned(), side);
     }
     let (directories, volumes) = places(shape);
+    let release = Release {
+        name: "app".parse().unwrap(),
+        version: "1".into(),
+        source: None,
+    };
+    let guards = Guards {
+        arch: "arm64".into(),
+        serial: None,
+        firmware: None,
+        api_port: 80,
+    };
     Desired {
         manifest: ManifestRef {
             path: "deploy.toml".into(),
             sha256: "0".repeat(64),
-        },
-        release: Release {
-            name: "app".parse().unwrap(),
-            version: "1".into(),
-            source: None,
-        },
-        guards: Guards {
-            arch: "arm64".into(),
-            serial: None,
-            firmware: None,
-            api_port: 80,
         },
         directories,
         volumes,
@@ -434,13 +433,6 @@ pub(super) fn desired(shape: &Shape) -> Desired {
             name: "old-demo".into(),
             source: None,
         }],
-        watchdog: None,
-        keep_releases: 2,
-        keep_size: None,
-        stamp: None,
-        orphans: Orphans::Remove,
-        permits: Permits::default(),
-        contents: Contents::Here,
-        left: vec![],
+        ..Desired::nothing(release, guards)
     }
 }

@@ -112,6 +112,68 @@ proptest! {
     }
 }
 
+/// Returns the end of the release.
+fn destruction(shape: &Shape, volumes: bool) -> Desired {
+    let Desired {
+        release, guards, ..
+    } = desired(shape);
+    let mut desired = Desired::destruction(release, guards);
+    desired.permits.prune = volumes;
+    desired
+}
+
+/// Checks that no record and no image of the release is left.
+fn is_forgotten(world: &World) {
+    is_gone(world);
+    let state = format!("{}/.o3r-deploy/", world.home);
+    let files = world.files.keys().filter(|path| path.starts_with(&state));
+    let mut records = files.filter(|path| path.contains("/app") && !path.contains("/watchdog/"));
+    assert_eq!(records.next(), None);
+    let mut tags = world.images.values().flat_map(|image| &image.tags);
+    assert!(tags.all(|tag| !tag.starts_with("o3r-deploy/app:")));
+}
+
+proptest! {
+    #![proptest_config(cases(60))]
+
+    #[test]
+    fn a_destroyed_release_is_forgotten_or_everything_is_as_before(
+        first in shapes(),
+        again in shapes(),
+        volumes in any::<bool>(),
+        cut_at in 0..40_usize,
+    ) {
+        run(async {
+            let vpu = FakeVpu::default();
+            converge(&vpu, &desired(&first)).await;
+            let before = vpu.world(|world| world.clone());
+            let wanted = destruction(&first, volumes);
+            let (_, plan) = observed_plan(&vpu, &wanted).await;
+            prop_assert_eq!(&plan.blocked, &vec![]);
+            for number in 0.. {
+                vpu.world(|world| *world = before.clone());
+                if !fails_and_restores(&vpu, &wanted, number, &before).await {
+                    break;
+                }
+                prop_assert!(number < MOST_COMMANDS, "it fails without a fault");
+            }
+            vpu.world(|world| is_forgotten(world));
+            prop_assert!(plan_for(&vpu, &wanted).await.is_empty());
+            // The link is lost; the same again.
+            vpu.world(|world| *world = before.clone());
+            vpu.inject(Some(Fault::LinkLostBefore(cut_at)));
+            drop(execute(&vpu, &wanted, &plan).await);
+            vpu.inject(None);
+            let rest = plan_for(&vpu, &wanted).await;
+            let report = execute(&vpu, &wanted, &rest).await;
+            prop_assert!(matches!(report.outcome, Outcome::Done), "{:?}", report);
+            vpu.world(|world| is_forgotten(world));
+            converge(&vpu, &desired(&again)).await;
+            Ok(())
+        })?;
+    }
+}
+
 #[test]
 fn a_project_of_another_release_stays() {
     run(async {

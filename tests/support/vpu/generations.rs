@@ -15,12 +15,21 @@ use o3r_deploy::internal::{digest::Digest, shell::Argv};
 const LARGE: usize = 1 << 20;
 
 /// The scripts that keep releases, and use what is kept.
-pub(super) const SCRIPTS: [&str; 3] = ["o3r-keep-generation", "o3r-from-store", "o3r-stage-kept"];
+pub(super) const SCRIPTS: [&str; 4] = [
+    "o3r-keep-generation",
+    "o3r-from-store",
+    "o3r-stage-kept",
+    "o3r-forget-release",
+];
 
 pub(super) fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8]) -> Ran {
     match (name, args) {
         ("o3r-keep-generation", [release, _, _]) => {
             keep_generation(world, release, &String::from_utf8_lossy(stdin));
+            Ok(String::new())
+        }
+        ("o3r-forget-release", [release, what]) => {
+            forget(world, release, *what == "images");
             Ok(String::new())
         }
         ("o3r-from-store", [path, program, words @ ..]) => {
@@ -83,7 +92,9 @@ pub(super) fn answer(world: &World, name: &str, args: &[&str], stdin: &[u8]) -> 
         }
         ("o3r-data-sizes", [nonce]) => {
             for path in String::from_utf8_lossy(stdin).lines() {
-                if world.directories.contains_key(path) {
+                if world.volumes.contains_key(path) {
+                    let _ = writeln!(out, "{nonce} 4.096kB volume {path}");
+                } else if world.directories.contains_key(path) {
                     let is_empty = world.below(path).is_empty();
                     let kind = if is_empty { "empty" } else { "whole" };
                     let _ = writeln!(out, "{nonce} 4 {kind} {path}");
@@ -279,6 +290,25 @@ pub(super) fn prune(world: &mut World, release: &str, keep: usize) {
         if !kept.iter().any(|(kept, _)| *kept == tag) {
             drop(world.untag_image(&tag));
         }
+    }
+}
+
+/// Removes all that is kept of a release, its record, and with `images` the other names of its unused images.
+fn forget(world: &mut World, release: &str, images: bool) {
+    let base = base(world);
+    drop(world.take(&format!("{base}/generations/{release}")));
+    for tag in own_names(world, release) {
+        let id = world.image_id(&tag).unwrap_or_default();
+        let is_used = world.containers.values().any(|one| one.image == id);
+        let names = world.images.get(&id).map(|image| image.tags.clone());
+        let names = names.unwrap_or_default().into_iter();
+        for name in names.filter(|name| images && !is_used && !name.starts_with("o3r-deploy/")) {
+            drop(world.untag_image(&name));
+        }
+        drop(world.untag_image(&tag));
+    }
+    for name in [format!("{release}.taken"), format!("{release}.jsonl")] {
+        world.files.remove(&format!("{base}/releases/{name}"));
     }
 }
 

@@ -291,6 +291,7 @@ mod tests {
             autostart: ["app", "gone", "off"].map(str::to_owned).into(),
             removed: [].into(),
             leaving: [].into(),
+            left: facts::Left::default(),
             keep: None,
             made: [].into(),
         };
@@ -324,6 +325,7 @@ mod tests {
             autostart: names().into(),
             removed: [].into(),
             leaving: [].into(),
+            left: facts::Left::default(),
             keep: None,
             made: [].into(),
         };
@@ -351,6 +353,7 @@ mod tests {
             autostart: ["app".to_owned()].into(),
             removed: [].into(),
             leaving: [].into(),
+            left: facts::Left::default(),
             keep: None,
             made: [].into(),
         };

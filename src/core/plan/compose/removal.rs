@@ -147,8 +147,9 @@ pub(super) fn plan(builder: &mut Builder<'_>, project: &Project, found: &Found<'
     }
     for relative in &kept {
         let text = format!(
-            "{}/{relative} was changed on the VPU and stays; --prune removes it, too",
-            project.directory()
+            "{}/{relative} was changed on the VPU and stays; {} removes it, too",
+            project.directory(),
+            builder.prune_option()
         );
         builder.note(NoteCode::ChangedFileStays, text);
     }

@@ -10,14 +10,22 @@ use crate::{
     plan::{Cause, ResourceKind, builder::Builder, image},
 };
 
+/// What the recorded text of a volume begins with.
+const VOLUME: &str = "volume ";
+
 impl Mounted {
     /// Returns the text that is recorded for it.
     pub(super) fn to_input(&self) -> String {
         match self {
             Self::Path(path) => format!("path {path}"),
-            Self::Volume(name, _) => format!("volume {name}"),
+            Self::Volume(name, _) => format!("{VOLUME}{name}"),
             Self::Memory => "memory".to_owned(),
         }
+    }
+
+    /// Returns the volume in a text that is recorded for a mount.
+    pub(in crate::plan) fn volume_in(input: &str) -> Option<&str> {
+        input.strip_prefix(VOLUME)
     }
 }
 

@@ -240,6 +240,7 @@ fn records(has_it: bool, started: bool) -> Probed<facts::Records> {
         autostart: [].into(),
         removed: [].into(),
         leaving: [].into(),
+        left: facts::Left::default(),
         keep: None,
         made: made.into_iter().collect(),
     };

@@ -129,9 +129,15 @@ fn note_former(builder: &mut Builder<'_>) {
 fn note_what_stays(builder: &mut Builder<'_>, transfer: &Transfer, diff: Option<&Diff>) {
     for name in diff.into_iter().flat_map(|diff| &diff.stays) {
         let slash = if name.is_empty() { "" } else { "/" };
+        let why = if builder.desired.destroys {
+            ""
+        } else {
+            "is no longer declared, "
+        };
         let text = format!(
-            "{}{slash}{name} is no longer declared, was changed on the VPU and stays; --prune removes it, too",
-            transfer.name()
+            "{}{slash}{name} {why}was changed on the VPU and stays; {} removes it, too",
+            transfer.name(),
+            builder.prune_option()
         );
         builder.note(NoteCode::ChangedFileStays, text);
     }

@@ -50,6 +50,7 @@ fn a_rollback_removes_projects_that_the_plan_created() {
         autostart: [].into(),
         removed: [].into(),
         leaving: [].into(),
+        left: facts::Left::default(),
         keep: None,
         made: [("old".to_owned(), Made::default())].into(),
     };
