@@ -115,7 +115,8 @@ pub use o3r_transfer::{ImageError, LayerSpan, Platform};
 pub mod tables {
     pub use crate::manifest::types::{
         Absent, Apply, Arch, Autostart, Build, Compose, ComposeState, Directory, Download, Health,
-        Image, Keep, Logs, Registries, Release, Rootfs, Transfer, Usb, Volume, Vpu, Vpus, Watchdog,
+        Image, Keep, Logs, Registries, Release, Rootfs, Transfer, Usb, Vars, Volume, Vpu, Vpus,
+        Watchdog,
     };
 }
 

@@ -1,7 +1,7 @@
 //! `check`: validates the manifest and all it points to,
 //! for every VPU that it names, without connecting to one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
@@ -10,7 +10,9 @@ use crate::{
     cli::{self, Global, TextOrJson},
     image::LayerCache,
     manifest::{
-        self, Diagnostic, Diagnostics, LoadError, Loaded, meaning, names::escape,
+        self, Diagnostic, Diagnostics, LoadError, Loaded, Manifest, meaning,
+        names::escape,
+        types::{Vars, Vpu},
         unsupported::unsupported,
     },
     render,
@@ -26,7 +28,7 @@ pub(super) async fn run(
     let findings = match manifest::load_with(&global.file, &session::options(global)) {
         Err(LoadError::Invalid(findings)) => findings,
         Err(error) => return Err(session::load_error(error)),
-        Ok(loaded) => Diagnostics::new(all_findings(&loaded, cache, ui).await),
+        Ok(loaded) => Diagnostics::new(all_findings(global, &loaded, cache, ui).await),
     };
     let failed = findings.has_errors();
     match args.format {
@@ -61,23 +63,54 @@ pub(super) async fn run(
     }
 }
 
+/// Returns what decides which files and images a VPU gets: VPUs of which it is the same get the same ones.
+fn deployed(loaded: &Loaded) -> String {
+    let manifest = Manifest {
+        vpu: Vpu {
+            arch: loaded.manifest.vpu.arch,
+            ..Vpu::default()
+        },
+        vpus: BTreeMap::new(),
+        vars: Vars::default(),
+        ..loaded.manifest.clone()
+    };
+    // Types of a manifest always serialise.
+    serde_json::to_string(&manifest).unwrap_or_default()
+}
+
 /// Returns everything that is wrong with a readable manifest: for the chosen VPU, and for every
 /// other one.
-async fn all_findings(loaded: &Loaded, cache: &LayerCache, ui: Ui) -> Vec<Diagnostic> {
+async fn all_findings(
+    global: &Global,
+    loaded: &Loaded,
+    cache: &LayerCache,
+    ui: Ui,
+) -> Vec<Diagnostic> {
     let mut findings = loaded.warnings.clone();
     findings.extend(unsupported(loaded).into_iter().map(Diagnostic::warning));
     findings.extend(meaning::same_vpus(loaded));
     let resolved = session::resolve(loaded, cache, ui).await;
     findings.extend(resolved.err().unwrap_or_default());
-    // The images of all VPUs of one architecture are the same.
-    let mut seen = BTreeSet::from([loaded.manifest.vpu.arch()]);
+    let mut seen = BTreeSet::from([deployed(loaded)]);
     let others = loaded.manifest.vpus.keys();
-    for (name, other) in others.filter_map(|name| Some((name, loaded.for_vpu(name)?))) {
-        let mut found = meaning::check(&other, &meaning::Disk);
-        if seen.insert(other.manifest.vpu.arch()) {
-            let resolved = session::resolve(&other, cache, ui).await;
-            found.extend(resolved.err().unwrap_or_default());
-        }
+    for name in others.filter(|name| loaded.chosen.as_ref() != Some(name)) {
+        // Its variables have values of their own.
+        let options = manifest::Options {
+            vpu: Some(name.clone()),
+            ..session::options(global)
+        };
+        let mut found = match manifest::load_with(&global.file, &options) {
+            Ok(other) => {
+                let mut found = other.warnings.clone();
+                if seen.insert(deployed(&other)) {
+                    let resolved = session::resolve(&other, cache, ui).await;
+                    found.extend(resolved.err().unwrap_or_default());
+                }
+                found
+            }
+            Err(LoadError::Invalid(invalid)) => invalid.into_vec(),
+            Err(_) => vec![], // the file changed meanwhile
+        };
         // A finding about all VPUs is reported once; any other names the VPU that it is about.
         found.retain(|finding| !findings.contains(finding));
         for finding in &mut found {

@@ -9,11 +9,12 @@ use toml::de::DeTable;
 use super::{
     FindingCode,
     diagnostics::{Diagnostic, Source},
-    interpolate::{Version, interpolate},
+    interpolate::interpolate,
     names::{escape, is_unprintable},
     schema::Document,
     spans::{self, SpanMap},
     validate,
+    variables::Variables,
 };
 
 /// The maximum size in bytes: a larger file is not a manifest.
@@ -37,17 +38,24 @@ pub(super) struct Read {
     pub(super) source: Source,
     /// The findings.
     pub(super) findings: Vec<Diagnostic>,
-    /// The value of `${release.version}`.
-    pub(super) version: Version,
 }
 
-/// Reads as much as possible. `prepare` may change the tree, and returns the value of
-/// `${release.version}`.
+/// Returns the tree of a document, as far as it can be read.
+pub(super) fn tree(bytes: &[u8]) -> Value {
+    let Ok((text, source)) = decode("", bytes) else {
+        return Value::Null;
+    };
+    let (table, _) = DeTable::parse_recoverable(text);
+    spans::convert(table.get_ref(), &source).value
+}
+
+/// Reads as much as possible, and replaces variables. `prepare` may change the tree first.
 pub(super) fn read(
     document: Document,
     name: &str,
     bytes: &[u8],
-    prepare: impl FnOnce(&mut Value) -> Version,
+    variables: &Variables<'_>,
+    prepare: impl FnOnce(&mut Value),
 ) -> Read {
     let (text, source) = match decode(name, bytes) {
         Ok(decoded) => decoded,
@@ -57,16 +65,15 @@ pub(super) fn read(
                 spans: SpanMap::default(),
                 source,
                 findings,
-                version: Version::Wrong,
             };
         }
     };
     let (table, errors) = DeTable::parse_recoverable(text);
     let tree = spans::convert(table.get_ref(), &source);
     let (mut value, mut spans) = (tree.value, tree.spans);
-    let version = prepare(&mut value);
+    prepare(&mut value);
     let mut findings = tree.findings;
-    findings.extend(interpolate(&mut value, &version, &spans, &source));
+    findings.extend(interpolate(&mut value, variables, &spans, &source));
     let refused: BTreeSet<String> = findings
         .iter()
         .map(|finding| finding.pointer.clone())
@@ -106,7 +113,6 @@ pub(super) fn read(
         spans,
         source,
         findings,
-        version,
     }
 }
 

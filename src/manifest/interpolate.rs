@@ -1,54 +1,23 @@
-//! Replaces `${release.version}` in the strings of a document.
+//! Replaces variables, such as `${release.version}`, in the strings of a document.
 
 use serde_json::Value;
 
 use super::{
     FindingCode,
     diagnostics::{Diagnostic, Source},
-    names::{ReleaseVersion, escape},
     spans::{SpanMap, child},
+    variables::{self, Variables},
 };
-use crate::closest::did_you_mean;
 
-/// The start of a variable of a manifest; any other `${…}` is left to the reader of the string.
-const START: &str = "${release.";
-
-/// The value of `${release.version}`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Version {
-    /// A valid version.
-    Known(String),
-    /// No version is given.
-    Missing,
-    /// The version is invalid, which has its own finding.
-    Wrong,
-}
-
-impl Version {
-    /// Returns the version of a manifest.
-    pub(super) fn of(manifest: &Value) -> Self {
-        match manifest.pointer("/release/version") {
-            None => Self::Missing,
-            Some(Value::String(text)) if text.parse::<ReleaseVersion>().is_ok() => {
-                Self::Known(text.clone())
-            }
-            Some(_) => Self::Wrong,
-        }
-    }
-}
-
-/// Replaces an invalid version in strings, so that it causes no further findings.
-const PLACEHOLDER: &str = "0";
-
-/// Replaces the variable in every string except `release.version` itself.
+/// Replaces variables in every string.
 pub(super) fn interpolate(
     value: &mut Value,
-    version: &Version,
+    variables: &Variables<'_>,
     spans: &SpanMap,
     source: &Source,
 ) -> Vec<Diagnostic> {
     let mut walk = Walk {
-        version,
+        variables,
         spans,
         source,
         findings: Vec::new(),
@@ -57,31 +26,8 @@ pub(super) fn interpolate(
     walk.findings
 }
 
-/// Returns the name of the first variable, `version` in `app:${version}`, of a string whose variables are
-/// replaced: one that is left does not exist.
-pub(super) fn unknown_variable(text: &str) -> Option<&str> {
-    let (_, after) = text.split_once("${")?;
-    let (name, _) = after.split_once('}')?;
-    Some(name)
-}
-
-/// The message about a variable that does not exist.
-pub(super) fn no_variable(name: &str) -> String {
-    format!("there is no variable `${{{}}}`", escape(name))
-}
-
-/// The help for a variable that does not exist.
-pub(super) fn help_for_variable(name: &str) -> String {
-    let is_meant = did_you_mean(name, ["version", "release.version"]).is_some();
-    if is_meant {
-        "did you mean `${release.version}`?".to_owned()
-    } else {
-        "the only variable is `${release.version}`".to_owned()
-    }
-}
-
 struct Walk<'a> {
-    version: &'a Version,
+    variables: &'a Variables<'a>,
     spans: &'a SpanMap,
     source: &'a Source,
     findings: Vec<Diagnostic>,
@@ -90,8 +36,19 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn value(&mut self, value: &mut Value, pointer: &str) {
         match value {
-            Value::String(text) if text.contains(START) && pointer != "/release/version" => {
-                *text = self.text(text, pointer);
+            Value::String(text) if variables::start(text).is_some() => {
+                let (spans, source) = (self.spans, self.source);
+                let findings = &mut self.findings;
+                let replaced = self.variables.replace(text, pointer, &mut |problem| {
+                    let code = FindingCode::UnknownVariable;
+                    findings.push(
+                        Diagnostic::error(code, source, problem.message)
+                            .at(pointer)
+                            .label(spans.value(pointer), "in this string")
+                            .help(problem.help),
+                    );
+                });
+                *text = replaced;
             }
             Value::Array(elements) => {
                 for (index, element) in elements.iter_mut().enumerate() {
@@ -106,47 +63,6 @@ impl Walk<'_> {
             _ => {}
         }
     }
-
-    fn text(&mut self, text: &str, pointer: &str) -> String {
-        let mut replaced = String::with_capacity(text.len());
-        let mut rest = text;
-        while let Some(at) = rest.find(START) {
-            replaced.push_str(&rest[..at]);
-            let name_and_rest = &rest[at + START.len()..];
-            let name = name_and_rest.find('}').map(|end| &name_and_rest[..end]);
-            match (name, self.version) {
-                (Some("version"), Version::Known(version)) => replaced.push_str(version),
-                (Some("version"), Version::Wrong) => replaced.push_str(PLACEHOLDER),
-                (Some("version"), Version::Missing) => self.finding(
-                    pointer,
-                    "`${release.version}` is not known".to_owned(),
-                    "set `version` in [release], or use `--release-version`".to_owned(),
-                ),
-                (Some(name), _) => {
-                    let name = format!("release.{name}");
-                    self.finding(pointer, no_variable(&name), help_for_variable(&name));
-                }
-                (None, _) => self.finding(
-                    pointer,
-                    "a variable is not closed".to_owned(),
-                    "write `${release.version}`".to_owned(),
-                ),
-            }
-            let length = name.map_or(name_and_rest.len(), |name| name.len() + 1);
-            rest = &name_and_rest[length..];
-        }
-        replaced.push_str(rest);
-        replaced
-    }
-
-    fn finding(&mut self, pointer: &str, message: String, help: String) {
-        self.findings.push(
-            Diagnostic::error(FindingCode::UnknownVariable, self.source, message)
-                .at(pointer)
-                .label(self.spans.value(pointer), "in this string")
-                .help(help),
-        );
-    }
 }
 
 #[cfg(test)]
@@ -155,11 +71,28 @@ mod tests {
 
     use super::*;
 
-    fn interpolated(mut value: Value) -> (Value, Vec<String>) {
-        let version = Version::of(&value);
+    /// Replaces the variables of a manifest for the VPU `vpu`, with a `vpus.toml` beside it.
+    fn for_vpu(mut value: Value, vpu: Option<&str>) -> (Value, Vec<String>) {
         let source = Source::new("deploy.toml", String::new());
-        let findings = interpolate(&mut value, &version, &SpanMap::default(), &source);
-        (value, findings.iter().map(ToString::to_string).collect())
+        let environment = |name: &str| (name == "CI").then(|| "yes".to_owned());
+        let beside = json!({"vpus": {"b": {"name": "agv-${vars.id}", "vars": {"id": "2"}}}});
+        let beside = if vpu.is_some() { &beside } else { &Value::Null };
+        let variables = Variables::new(value.clone(), beside, vpu, Some(&environment));
+        let spans = SpanMap::default();
+        let findings = interpolate(&mut value, &variables, &spans, &source);
+        let shown = findings.iter().map(|finding| {
+            let help = finding.help.as_deref().unwrap_or_default();
+            format!("{finding}; {help}")
+        });
+        (value, shown.collect())
+    }
+
+    fn interpolated(value: Value) -> (Value, Vec<String>) {
+        let (value, findings) = for_vpu(value, None);
+        let messages = findings
+            .iter()
+            .filter_map(|one| Some(one.split_once(';')?.0.to_owned()));
+        (value, messages.collect())
     }
 
     #[test]
@@ -200,11 +133,11 @@ mod tests {
         assert_eq!(
             found(
                 json!({"version": "1"}),
-                "${release.vresion} ${release.name} ${release.ver"
+                "${release.vresion} ${release.major} ${release.ver"
             ),
             [
                 "there is no variable `${release.vresion}`",
-                "there is no variable `${release.name}`",
+                "there is no variable `${release.major}`",
                 "a variable is not closed"
             ]
         );
@@ -214,6 +147,93 @@ mod tests {
                 found(json!({"version": wrong}), "app:${release.version}"),
                 Vec::<String>::new()
             );
+        }
+    }
+
+    #[test]
+    fn each_vpu_has_its_own_values() {
+        let manifest = json!({
+            "release": {"name": "app", "version": "1"},
+            "vars": {"id": "0", "motd": "robot ${vars.id} of ${release.name}", "env": ["CI"]},
+            "vpu": {"serial": "7"},
+            "vpus": {
+                "a": {"name": "front-${vars.id}", "vars": {"id": "1-${vpu.serial}"}},
+                "c": {"vars": {"only": "c"}},
+            },
+            "path": "~/${vars.id}/${vpu.name}/${env.CI}",
+            "motd": "${vars.motd}",
+        });
+        let (for_a, findings) = for_vpu(manifest.clone(), Some("a"));
+        assert_eq!(findings, Vec::<String>::new());
+        assert_eq!(for_a["path"], "~/1-7/front-1-7/yes");
+        assert_eq!(for_a["motd"], "robot 1-7 of app");
+        assert_eq!(for_a["vars"]["motd"], "robot 1-7 of app");
+        // A VPU of `vpus.toml`; the tables of others keep their own values.
+        let (for_b, findings) = for_vpu(manifest.clone(), Some("b"));
+        assert_eq!(findings, Vec::<String>::new());
+        assert_eq!(for_b["path"], "~/2/agv-2/yes");
+        assert_eq!(for_b["vpus"]["a"]["name"], "front-1-7");
+        // One without a name, and none: then it depends on the VPU.
+        let (_, findings) = for_vpu(manifest.clone(), Some("c"));
+        assert_eq!(
+            findings,
+            ["`${vpu.name}` is not known; set `name` in [vpus.c]"]
+        );
+        let mut several = manifest;
+        several["path"] = json!("${vars.only}/${vpu.name}");
+        assert_eq!(interpolated(several).1, Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_has_no_value_says_where_to_declare_it() {
+        let found = |manifest: Value, text: &str| {
+            let mut manifest = manifest;
+            manifest["release"] = json!({"name": "app", "version": "1"});
+            manifest["a"] = json!(text);
+            for_vpu(manifest, None).1.join("\n")
+        };
+        let none = || json!({});
+        for (manifest, text, wanted) in [
+            (
+                json!({"vars": {"robot": "1"}}),
+                "${vars.robto}",
+                "there is no variable `${vars.robto}`; did you mean `${vars.robot}`?",
+            ),
+            (
+                none(),
+                "${vars.x}",
+                "there is no variable `${vars.x}`; declare it: `x = \"…\"` in [vars]",
+            ),
+            (
+                none(),
+                "${vpu.name}",
+                "`${vpu.name}` is not known; set `name` in [vpu]",
+            ),
+            (
+                none(),
+                "${vpu.nmae}",
+                "there is no variable `${vpu.nmae}`; did you mean `${vpu.name}`?",
+            ),
+            (
+                none(),
+                "${env.HOME}",
+                "`${env.HOME}` is not listed; list it: `env = [\"HOME\"]` in [vars]",
+            ),
+            (
+                json!({"vars": {"env": ["TAG"]}}),
+                "${env.TAG}",
+                "`${env.TAG}` is not set in this environment; set it before o3r-deploy runs: export TAG=…",
+            ),
+            (
+                json!({"vars": {"a": "${vars.b}", "b": "x${vars.a}"}}),
+                "plain",
+                "`${vars.a}` refers to itself; write its value without it\n`${vars.b}` refers to itself; write its value \
+                 without it",
+            ),
+            // These have their own finding.
+            (json!({"vars": {"a": 7}}), "${vars.a}", ""),
+        ] {
+            assert_eq!(found(manifest, text), wanted, "{text}");
         }
     }
 }

@@ -11,11 +11,11 @@ use super::{
     FindingCode, Manifest,
     diagnostics::{Diagnostic, Diagnostics, Source},
     document::{self, Read},
-    interpolate::Version,
     loaded::{Loaded, Sidecar},
     meaning,
     names::ReleaseVersion,
     schema::Document,
+    variables::{Environment, Variables},
     vpu::{NoVpuSelected, UnknownVpu, VPUS_FILE, Vpus},
 };
 
@@ -124,10 +124,16 @@ pub fn check(
     options: &Options,
     files: &dyn meaning::LocalFiles,
 ) -> Result<Loaded, Diagnostics> {
-    let (mut loaded, mut findings, version) = read(name, bytes, options);
     let path = Utf8Path::new(name).with_file_name(VPUS_FILE);
-    if path != name {
-        findings.extend(read_vpus(&path, version, files, loaded.as_mut()));
+    let beside = (path != name).then(|| files.read(&path));
+    let environment = |name: &str| files.variable(name);
+    let tree = |bytes: &Vec<u8>| document::tree(bytes);
+    let vpus = beside.as_ref().and_then(|beside| beside.as_ref().ok());
+    let vpus = vpus.map_or(Value::Null, tree);
+    let variables = variables(bytes, &vpus, options, Some(&environment));
+    let (mut loaded, mut findings) = read(name, bytes, options, &variables);
+    if let Some(beside) = beside {
+        findings.extend(read_vpus(&path, beside, &variables, loaded.as_mut()));
     }
     if let Some(read) = loaded.as_mut() {
         let name = options.vpu.as_deref().or_else(|| read.only_vpu());
@@ -146,7 +152,9 @@ pub fn check(
 /// # Errors
 /// All findings in its bytes, its syntax and its keys.
 pub fn parse(source_name: &str, text: &[u8]) -> Result<Loaded, Diagnostics> {
-    let (loaded, findings, _) = read(source_name, text, &Options::default());
+    let options = Options::default();
+    let variables = variables(text, &Value::Null, &options, None);
+    let (loaded, findings) = read(source_name, text, &options, &variables);
     finish(loaded, findings)
 }
 
@@ -161,19 +169,36 @@ fn finish(loaded: Option<Loaded>, findings: Vec<Diagnostic>) -> Result<Loaded, D
     }
 }
 
+/// Returns the variables of a manifest and the `vpus.toml` beside it.
+fn variables<'a>(
+    bytes: &[u8],
+    vpus: &Value,
+    options: &Options,
+    environment: Option<Environment<'a>>,
+) -> Variables<'a> {
+    let mut manifest = document::tree(bytes);
+    if let Some(version) = &options.release_version {
+        set_version(&mut manifest, version);
+    }
+    Variables::new(manifest, vpus, options.vpu.as_deref(), environment)
+}
+
 /// Returns the manifest without its invalid parts, if the rest is still one, and the findings.
-fn read(name: &str, bytes: &[u8], options: &Options) -> (Option<Loaded>, Vec<Diagnostic>, Version) {
+fn read(
+    name: &str,
+    bytes: &[u8],
+    options: &Options,
+    variables: &Variables<'_>,
+) -> (Option<Loaded>, Vec<Diagnostic>) {
     let Read {
         value,
         spans,
         source,
         mut findings,
-        version,
-    } = document::read(Document::Manifest, name, bytes, |value| {
+    } = document::read(Document::Manifest, name, bytes, variables, |value| {
         if let Some(version) = &options.release_version {
             set_version(value, version);
         }
-        Version::of(value)
     });
     let manifest: Option<Manifest> = value.and_then(|value| typed(value, &source, &mut findings));
     let loaded = manifest.map(|manifest| Loaded {
@@ -185,19 +210,20 @@ fn read(name: &str, bytes: &[u8], options: &Options) -> (Option<Loaded>, Vec<Dia
         spans,
         vpus_file: None,
         chosen: None,
+        variables: variables.context(),
         warnings: Vec::new(),
     });
-    (loaded, findings, version)
+    (loaded, findings)
 }
 
 /// Reads `vpus.toml`, if it exists, and adds its VPUs to the manifest.
 fn read_vpus(
     path: &Utf8Path,
-    version: Version,
-    files: &dyn meaning::LocalFiles,
+    bytes: io::Result<Vec<u8>>,
+    variables: &Variables<'_>,
     loaded: Option<&mut Loaded>,
 ) -> Vec<Diagnostic> {
-    let bytes = match files.read(path) {
+    let bytes = match bytes {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
         Err(error) => {
@@ -215,8 +241,7 @@ fn read_vpus(
         spans,
         source,
         mut findings,
-        ..
-    } = document::read(Document::Vpus, path.as_str(), &bytes, |_| version);
+    } = document::read(Document::Vpus, path.as_str(), &bytes, variables, |_| ());
     let vpus: Option<Vpus> = value.and_then(|value| typed(value, &source, &mut findings));
     if let (Some(vpus), Some(loaded)) = (vpus, loaded) {
         findings.extend(loaded.add(vpus, Sidecar { source, spans }));

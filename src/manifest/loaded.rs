@@ -31,6 +31,8 @@ pub struct Loaded {
     pub declared_vpu: Vpu,
     /// The name of the chosen VPU.
     pub chosen: Option<String>,
+    /// The values of its variables for the chosen VPU, by table and name: `{"vars": {"robot_id": "18"}}`.
+    pub variables: serde_json::Value,
     /// Findings that do not make it unusable.
     pub warnings: Vec<Diagnostic>,
 }

@@ -17,10 +17,10 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::{
     FindingCode,
     diagnostics::Diagnostic,
-    interpolate::{help_for_variable, no_variable, unknown_variable},
     loaded::Loaded,
     names::{LocalPath, escape},
     types::{ComposeState, Image},
+    variables::{help_for_variable, no_variable, unknown_variable},
     watchdog,
 };
 
@@ -34,6 +34,11 @@ pub trait LocalFiles {
     fn names(&self, directory: &Utf8Path) -> Vec<String>;
     /// Returns the directory that `~` stands for.
     fn home(&self) -> Option<Utf8PathBuf>;
+    /// Returns a variable of this machine's environment, if it is set.
+    fn variable(&self, name: &str) -> Option<String> {
+        _ = name;
+        None
+    }
 }
 
 /// The kind of a path.
@@ -110,6 +115,10 @@ impl LocalFiles for Disk {
 
     fn home(&self) -> Option<Utf8PathBuf> {
         crate::user::home()
+    }
+
+    fn variable(&self, name: &str) -> Option<String> {
+        crate::surroundings::variable(name)
     }
 }
 

@@ -16,6 +16,7 @@ pub mod spans;
 pub mod types;
 pub mod unsupported;
 mod validate;
+mod variables;
 mod vpu;
 mod watchdog;
 

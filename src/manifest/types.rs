@@ -20,7 +20,8 @@ pub use super::{
 /// The desired state of an O3R VPU, and how to reach it.
 ///
 /// Paths on this machine are relative to the manifest. Paths on the VPU are absolute or start with
-/// `~`, the home directory on the VPU. Every string may contain `${release.version}`.
+/// `~`, the home directory on the VPU. Every string may contain variables: `${release.version}`, `${release.name}`,
+/// `${vpu.name}`, `${vpu.serial}`, `${vars.NAME}` and `${env.NAME}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
@@ -31,6 +32,10 @@ pub struct Manifest {
     /// with `--vpu NAME`. The tables may also be in `vpus.toml` beside the manifest.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub vpus: BTreeMap<String, Vpu>,
+    /// Variables: each key is a name, and its value a text. `${vars.NAME}` stands for it in every string, and `{{ vars.NAME }}`
+    /// in templates. `vars` of a VPU overrides it. Default: none. Example: `robot_id = "0"`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub vars: Vars,
     /// The release: the owner of everything that this manifest creates.
     pub release: Release,
     /// Directories on the VPU.
@@ -133,6 +138,17 @@ impl std::fmt::Display for Arch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// Variables. Each key is the name of one, and its value a text; `vars` of a VPU overrides it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Vars {
+    /// Variables of this machine's environment that `${env.NAME}` may stand for. Default: none. Example: `["CI_COMMIT_TAG"]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<String>,
+    /// The values by name. Example: `robot_id = "0"`.
+    #[serde(flatten)]
+    pub values: BTreeMap<String, String>,
 }
 
 /// The release to deploy.

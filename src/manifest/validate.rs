@@ -12,10 +12,10 @@ use serde_json::{Map, Value};
 use super::{
     FindingCode,
     diagnostics::{Diagnostic, Source},
-    interpolate::{help_for_variable, no_variable, unknown_variable},
     names,
     schema::{Document, schema_of},
     spans::{SpanMap, child, split_last},
+    variables::{help_for_variable, no_variable, unknown_variable},
 };
 
 /// A schema and its compiled validator.

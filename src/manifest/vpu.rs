@@ -61,6 +61,9 @@ pub struct Vpu {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub api_port: Option<u16>,
+    /// Variables of this VPU, which override those of `[vars]`. Default: none. Example: `{ robot_id = "18" }`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub vars: BTreeMap<String, String>,
 }
 
 impl Vpu {
@@ -89,8 +92,10 @@ impl Vpu {
             firmware,
             arch,
             api_port,
+            vars,
         } = over.clone();
-        let base = self.clone();
+        let mut base = self.clone();
+        base.vars.extend(vars);
         Self {
             host: host.or(base.host),
             name: name.or(base.name),
@@ -102,6 +107,7 @@ impl Vpu {
             firmware: firmware.or(base.firmware),
             arch: arch.or(base.arch),
             api_port: api_port.or(base.api_port),
+            vars: base.vars,
         }
     }
 

@@ -105,7 +105,7 @@ fn manifest() -> String {
     for (key, table) in schema["properties"].as_object().unwrap() {
         match (
             table["type"].as_str(),
-            table["additionalProperties"].is_object(),
+            table["additionalProperties"]["properties"].is_object(),
         ) {
             (Some("object"), true) => {
                 let mut one = table["additionalProperties"].clone();
