@@ -74,8 +74,11 @@ fn deployed(loaded: &Loaded) -> String {
         vars: Vars::default(),
         ..loaded.manifest.clone()
     };
+    let mut transfers = manifest.transfers.iter().map(|one| one.template);
+    let has_templates = transfers.any(|is| is) || manifest.compose.iter().any(|one| one.template);
+    let variables = has_templates.then_some(&loaded.variables);
     // Types of a manifest always serialise.
-    serde_json::to_string(&manifest).unwrap_or_default()
+    serde_json::to_string(&(manifest, variables)).unwrap_or_default()
 }
 
 /// Returns everything that is wrong with a readable manifest: for the chosen VPU, and for every

@@ -6,6 +6,7 @@ use similar::TextDiff;
 use super::{CommandError, session::Session};
 use crate::{
     desired::{Desired, Entry, is_secret},
+    digest::Digest,
     observe::{Node, Observed, PathFact, Probed, contents},
     plan::{Action, Address, ChangeKind, Plan, ResourceKind},
     render::Details,
@@ -26,6 +27,7 @@ struct Shown<'a> {
     address: Address,
     name: String,
     local: &'a Utf8Path,
+    sha256: Digest,
     there: String,
 }
 
@@ -49,7 +51,10 @@ pub(super) async fn details(
     let paths: Vec<String> = shown.iter().map(|shown| shown.there.clone()).collect();
     let found = contents(session.vpu.host(), &paths, FILE_LIMIT).await?;
     let diffs = shown.iter().zip(found).filter_map(|(shown, found)| {
-        let here = fs_err::read(shown.local).ok()?;
+        let here = match desired.rendered.get(&shown.sha256) {
+            Some(content) => content.bytes().to_vec(),
+            None => fs_err::read(shown.local).ok()?,
+        };
         let diff = diff(&found?, &here)?;
         Some(((shown.address.clone(), shown.name.clone()), diff))
     });
@@ -76,6 +81,7 @@ fn in_projects<'a>(desired: &'a Desired, observed: &Observed, plan: &Plan) -> Ve
                     address,
                     name: String::new(),
                     local: &file.local,
+                    sha256: file.sha256,
                     there,
                 });
             }
@@ -110,6 +116,7 @@ fn in_transfers<'a>(desired: &'a Desired, observed: &Observed, plan: &Plan) -> V
                 address: address.clone(),
                 name: change.path.clone(),
                 local: &file.local,
+                sha256: file.sha256,
                 there: format!("{target}/{}", change.path)
                     .trim_end_matches('/')
                     .to_owned(),

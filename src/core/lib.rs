@@ -27,6 +27,7 @@ pub mod offers;
 pub mod plan;
 pub mod redact;
 pub mod remote;
+pub mod rendered;
 pub mod restart_policy;
 pub mod shell;
 pub mod speeds;

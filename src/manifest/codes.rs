@@ -21,6 +21,8 @@ o3r_core::codes! {
         WrongValue = "wrong-value",
         /// `${…}` names a variable that does not exist.
         UnknownVariable = "unknown-variable",
+        /// A template cannot be rendered: it names a variable without a value, or has a syntax error.
+        Template = "template",
         /// This version does not implement the key yet: `check` warns, `plan` and `apply` fail.
         Unsupported = "unsupported",
         /// Two declarations have the same name or path.

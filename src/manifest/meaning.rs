@@ -5,6 +5,7 @@ mod autostart;
 pub(crate) mod compose;
 mod meant;
 mod paths;
+mod variables;
 mod vpus;
 
 pub use vpus::same_vpus;
@@ -137,6 +138,7 @@ pub fn check(loaded: &Loaded, files: &dyn LocalFiles) -> Vec<Diagnostic> {
     paths::check(&mut checker);
     compose::check(&mut checker);
     autostart::check(&mut checker);
+    checker.findings.extend(variables::check(loaded));
     checker.findings.extend(watchdog::check(loaded));
     checker.findings
 }

@@ -13,6 +13,7 @@ pub mod meaning;
 pub use o3r_core::names;
 pub mod schema;
 pub mod spans;
+pub(crate) mod template;
 pub mod types;
 pub mod unsupported;
 mod validate;

@@ -276,6 +276,10 @@ pub struct Transfer {
     /// `0750`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dir_mode: Option<FileMode>,
+    /// Whether the files are templates: `{{ vars.NAME }}` stands for the value of a variable, as in Jinja. Default:
+    /// `false`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub template: bool,
     /// Compose projects whose containers are recreated when a file of this transfer changes.
     /// Default: empty. Example: `["palletizer"]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -309,6 +313,14 @@ pub struct Compose {
     /// "conf/"]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extra_files: Vec<RelativePath>,
+    /// Whether the extra files are templates: `{{ vars.NAME }}` stands for the value of a variable, as in Jinja. The compose
+    /// file is none: `env` gives it values. Default: `false`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub template: bool,
+    /// Variables for the compose file: they become the project's `.env`, which docker-compose also reads when the VPU
+    /// boots. Default: none. Example: `{ VERSION = "${release.version}" }`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
     /// The project's state. Default: `running`.
     #[serde(default)]
     pub state: ComposeState,

@@ -94,6 +94,9 @@ pub async fn resolve<H: Host>(host: &H, question: &Question) -> Result<Resolved,
 /// Reads the files' contents; the error is why they cannot be sent.
 fn texts(files: &[QuestionFile]) -> Result<Vec<(&str, Vec<u8>)>, String> {
     let text = |file: &QuestionFile| {
+        if let Some(rendered) = &file.rendered {
+            return Ok(rendered.bytes().to_vec());
+        }
         let bytes = fs_err::read(&file.local).map_err(|error| error.to_string())?;
         if Digest::of(&bytes) != file.sha256 {
             return Err(format!("{} changed while it was read", file.local));

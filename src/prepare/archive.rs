@@ -2,6 +2,8 @@
 
 use std::io::{self, Read as _, Write};
 
+use o3r_core::rendered::Rendered;
+
 use crate::desired::{Entry, FileEntry, Transfer, entry, sums};
 
 /// Bytes that are written at a time: otherwise, small files would cost a system call for each
@@ -24,6 +26,7 @@ const DIRECTORY_MODE: u32 = 0o755;
 /// A file cannot be read or has become shorter; `out` fails.
 pub fn write_archive(
     transfers: &[Transfer],
+    rendered: &Rendered,
     members: &[String],
     out: &mut dyn Write,
 ) -> io::Result<()> {
@@ -32,7 +35,10 @@ pub fn write_archive(
         match entry(transfers, member) {
             Some(Entry::File(file)) => {
                 let mut header = header(tar::EntryType::Regular, file.mode, file.bytes);
-                archive.append_data(&mut header, member, Exact::open(file)?)?;
+                match rendered.get(&file.sha256) {
+                    Some(content) => archive.append_data(&mut header, member, content.bytes())?,
+                    None => archive.append_data(&mut header, member, Exact::open(file)?)?,
+                }
             }
             Some(Entry::Directory { mode }) => {
                 let mode = mode.unwrap_or(DIRECTORY_MODE) | OPEN;
@@ -151,7 +157,7 @@ mod tests {
             .map(|name| name.trim_end_matches('/').to_owned())
             .collect();
         let mut bytes = vec![];
-        write_archive(&transfers, &members, &mut bytes).unwrap();
+        write_archive(&transfers, &Rendered::new(), &members, &mut bytes).unwrap();
         assert_eq!(bytes.len() as u64, archive_len(&transfers, &members));
         let mut archive = tar::Archive::new(bytes.as_slice());
         let names: Vec<String> = archive
@@ -171,7 +177,13 @@ mod tests {
         let transfers = [transfer(directory, &[("a", 1000)])];
         std::fs::write(directory.join(Digest::of("a").hex()), "short").unwrap();
         let mut bytes = vec![];
-        let error = write_archive(&transfers, &["0/a".to_owned()], &mut bytes).unwrap_err();
+        let error = write_archive(
+            &transfers,
+            &Rendered::new(),
+            &["0/a".to_owned()],
+            &mut bytes,
+        )
+        .unwrap_err();
         assert!(
             error
                 .to_string()

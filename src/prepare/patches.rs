@@ -91,6 +91,9 @@ pub(super) fn patches(
             else {
                 return None;
             };
+            if desired.rendered.contains_key(&wanted.sha256) {
+                return None; // it is small
+            }
             let patch = cache.patch(wanted, sums)?;
             let is_quicker =
                 patched(speeds, wanted.bytes, &patch.offer) < speeds.sending(wanted.bytes);

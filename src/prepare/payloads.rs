@@ -6,6 +6,8 @@ use std::{
     sync::Arc,
 };
 
+use o3r_core::rendered::Rendered;
+
 use super::{Senders, write_archive};
 use crate::{
     desired::{Desired, Transfer},
@@ -26,6 +28,7 @@ pub struct Payloads {
     /// By their names in the manifest, with their staging tags.
     images: BTreeMap<String, (Arc<ImageSender>, String)>,
     transfers: Arc<Vec<Transfer>>,
+    rendered: Arc<Rendered>,
     patches: BTreeMap<Digest, Patch>,
 }
 
@@ -45,6 +48,7 @@ impl Payloads {
         Self {
             images: images.collect(),
             transfers: Arc::new(desired.transfers.clone()),
+            rendered: Arc::new(desired.rendered.clone()),
             patches: patches.map(|patch| (patch.offer.sha256, patch)).collect(),
         }
     }
@@ -63,6 +67,10 @@ impl Payloads {
                 let text = text.clone();
                 Box::new(move |out| out.write_all(text.as_bytes()))
             }
+            PayloadSource::File { .. } if self.rendered.contains_key(&payload.sha256) => {
+                let content = self.rendered[&payload.sha256].clone();
+                Box::new(move |out| out.write_all(content.bytes()))
+            }
             PayloadSource::File { path } => {
                 let mut file = fs_err::File::open(path)?;
                 Box::new(move |out| io::copy(&mut file, out).map(drop))
@@ -73,7 +81,8 @@ impl Payloads {
             }
             PayloadSource::Files { members, .. } => {
                 let (transfers, members) = (Arc::clone(&self.transfers), members.clone());
-                Box::new(move |out| write_archive(&transfers, &members, out))
+                let rendered = Arc::clone(&self.rendered);
+                Box::new(move |out| write_archive(&transfers, &rendered, &members, out))
             }
             PayloadSource::ImageDelta { name, .. }
             | PayloadSource::ImageFiles { name, .. }

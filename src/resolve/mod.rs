@@ -12,6 +12,7 @@ use std::{
 use camino::{Utf8Path, Utf8PathBuf};
 
 pub(crate) use kept::{Kept, KeptError};
+use o3r_core::{rendered::Rendered, units};
 
 use crate::{
     compose::{Reading, Refusal, Release as ComposeRelease, read_project},
@@ -26,7 +27,9 @@ use crate::{
     image::{self, LayerCache, Platform},
     manifest::{
         self, Diagnostic, Exclude, FindingCode, Loaded,
+        meaning::compose::{ENV_FILE, env_text},
         names::{ByteSize, Duration, FileMode, RelativePath, escape},
+        template,
         types::{self, ComposeState},
     },
 };
@@ -92,6 +95,7 @@ pub fn resolve_while(
         reading,
         home: crate::user::home(),
         images: LocalImages::default(),
+        rendered: Rendered::new(),
         findings: vec![],
     };
     let place = |pointer: &str| Some(loaded.place(pointer));
@@ -146,6 +150,7 @@ pub fn resolve_while(
         orphans: manifest.release.orphans,
         permits: Permits::default(),
         contents: Contents::Here,
+        rendered: Rendered::new(),
         left: vec![],
         destroys: false,
         disabled: numbered(&manifest.autostart.disable)
@@ -157,6 +162,7 @@ pub fn resolve_while(
         release,
     };
     resolver.settle(&mut desired);
+    desired.rendered = std::mem::take(&mut resolver.rendered);
     if resolver.findings.is_empty() {
         Ok(Resolved {
             desired,
@@ -245,6 +251,14 @@ fn read_compose(
     })
 }
 
+/// Names a file that is rendered, where the path of another one is named.
+fn rendered_from(local: &Utf8Path) -> Utf8PathBuf {
+    let (above, name) = (local.parent(), local.file_name().unwrap_or_default());
+    let above = above.filter(|above| !above.as_str().is_empty());
+    let above = above.unwrap_or(Utf8Path::new("."));
+    format!("rendered from {above}/{name}").into()
+}
+
 fn numbered<T>(items: &[T]) -> impl Iterator<Item = (usize, &T)> {
     items.iter().enumerate()
 }
@@ -255,6 +269,7 @@ struct Resolver<'a> {
     reading: FilesRead<'a>,
     home: Option<Utf8PathBuf>,
     images: LocalImages,
+    rendered: Rendered,
     findings: Vec<Diagnostic>,
 }
 
@@ -341,7 +356,12 @@ impl Resolver<'_> {
         let source = transfer.src.to_string();
         let reading = |done, total| (self.reading)(&source, done, total);
         let entries = match walk::read(&root, transfer, &exclude, &reading) {
-            Ok(entries) => entries,
+            Ok(mut entries) => {
+                if transfer.template && !self.render_all(&pointer, &mut entries) {
+                    return None;
+                }
+                entries
+            }
             Err(problems) => {
                 for problem in problems {
                     self.find(&pointer, problem.message, "this source", problem.help);
@@ -364,6 +384,63 @@ impl Resolver<'_> {
             restart: transfer.restart.iter().map(ToString::to_string).collect(),
             source: Some(self.loaded.place(&format!("/transfers/{number}"))),
         })
+    }
+
+    /// Renders all files of a transfer; returns whether it could.
+    fn render_all(&mut self, pointer: &str, entries: &mut BTreeMap<String, Entry>) -> bool {
+        let before = self.findings.len();
+        for entry in entries.values_mut() {
+            if let Entry::File(file) = entry
+                && let Some(rendered) = self.render(pointer, &file.local, file.bytes)
+            {
+                (file.sha256, file.bytes) = rendered;
+            }
+        }
+        self.findings.len() == before
+    }
+
+    /// Renders a template, and returns the digest and the length of the result.
+    fn render(&mut self, pointer: &str, local: &Utf8Path, bytes: u64) -> Option<(Digest, u64)> {
+        if bytes > template::MAX_BYTES {
+            let most = units::bytes(template::MAX_BYTES);
+            let message = format!("{local} is a template of more than {most}");
+            let help = "place it without `template = true`";
+            self.find(pointer, message, "below this", help);
+            return None;
+        }
+        let text = match fs_err::read(local) {
+            Ok(text) => text,
+            Err(error) => {
+                self.find(pointer, error.to_string(), "below this", "make it readable");
+                return None;
+            }
+        };
+        match template::render(self.loaded, local, &text) {
+            Ok(rendered) => Some(self.keep(rendered)),
+            Err(finding) => {
+                self.findings.push(*finding);
+                None
+            }
+        }
+    }
+
+    fn keep(&mut self, content: Vec<u8>) -> (Digest, u64) {
+        let (sha256, bytes) = (Digest::of(&content), content.len() as u64);
+        self.rendered.insert(sha256, content.into());
+        (sha256, bytes)
+    }
+
+    /// Returns the `.env` with the variables of a project.
+    fn environment(&mut self, number: usize, compose: &types::Compose) -> ProjectFile {
+        let (sha256, bytes) = self.keep(env_text(&compose.env).into_bytes());
+        let place = self.loaded.place(&format!("/compose/{number}/env"));
+        ProjectFile {
+            relative: ENV_FILE.to_owned(),
+            local: format!("{place}/{ENV_FILE}").into(),
+            sha256,
+            bytes,
+            mode: 0o600,
+        }
     }
 
     /// Finds conflicts between transfers and other declarations.
@@ -425,10 +502,26 @@ impl Resolver<'_> {
                 &mut files,
             );
         }
+        if compose.template {
+            for file in files
+                .iter_mut()
+                .filter(|file| file.relative != COMPOSE_FILE)
+            {
+                let rendered = self.render(&at("extra_files"), &file.local, file.bytes);
+                (file.sha256, file.bytes) = rendered?;
+                file.local = rendered_from(&file.local);
+            }
+        }
+        if !compose.env.is_empty() {
+            files.push(self.environment(number, compose));
+        }
         let text = String::from_utf8_lossy(&text).into_owned();
         let find = |name: &str| -> Option<String> {
             let file = files.iter().find(|file| file.relative == name)?;
-            fs_err::read_to_string(&file.local).ok()
+            match self.rendered.get(&file.sha256) {
+                Some(content) => Some(String::from_utf8_lossy(content.bytes()).into_owned()),
+                None => fs_err::read_to_string(&file.local).ok(),
+            }
         };
         let releases = manifest::releases(&self.loaded.manifest);
         let said = match read_compose(&name, &text, &files, releases, &find) {

@@ -48,6 +48,7 @@ mod support;
 mod transfer_faults;
 mod transfers;
 mod undeclared;
+mod variables;
 mod verify;
 mod watchdog;
 mod wrecks;

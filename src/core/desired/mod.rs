@@ -29,6 +29,7 @@ use crate::{
     health::HealthGate,
     names::{self, FirmwareRange, ReleaseName, RemotePath, SerialNumber, VolumeName},
     remote,
+    rendered::Rendered,
     restart_policy::RestartPolicy,
 };
 
@@ -70,6 +71,8 @@ pub struct Desired {
     pub permits: Permits,
     /// Where the contents of its files and images are.
     pub contents: Contents,
+    /// What this machine makes of files, and sends instead of them.
+    pub rendered: Rendered,
     /// Directories that the release had and this one does not declare. Not part of the release.
     pub left: Vec<RemotePath>,
     /// Whether the release itself goes: nothing is declared, and the VPU forgets it. Not part of the release.
@@ -470,6 +473,7 @@ impl Desired {
             orphans: Orphans::Remove,
             permits: Permits::default(),
             contents: Contents::Here,
+            rendered: Rendered::new(),
             left: vec![],
             destroys: false,
         }

@@ -77,6 +77,7 @@ impl Desired {
                 relative: file.relative.clone(),
                 local: file.local.clone(),
                 sha256: file.sha256,
+                rendered: self.rendered.get(&file.sha256).cloned(),
             })
             .collect();
         let asked = Asked {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
-use crate::{compose::ComposeFile, digest::Digest};
+use crate::{compose::ComposeFile, digest::Digest, rendered::Content};
 
 /// A project and everything that docker-compose's answer depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub struct QuestionFile {
     pub local: Utf8PathBuf,
     /// Digest of its content, as read before.
     pub sha256: Digest,
+    /// Its content, if this machine made it.
+    pub rendered: Option<Content>,
 }
 
 /// A project's files as docker-compose on the VPU resolves them.

@@ -35,6 +35,7 @@ use crate::{
     health::HealthGate,
     names::{self, NameGlob, ReleaseName, RemotePath, VolumeName},
     remote,
+    rendered::Rendered,
 };
 
 /// The version of the text's format.
@@ -259,6 +260,7 @@ impl Generation {
             orphans: header.orphans,
             permits: Permits::default(),
             contents: Contents::OnVpu(header.desired),
+            rendered: Rendered::new(),
             left: vec![],
             destroys: false,
         }

@@ -9,6 +9,8 @@ mod shared;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+pub(crate) use environment::{ENV_FILE, env_text};
+
 use super::{Checker, FileKind, autostart, is_read, meant::meant};
 use crate::{
     compose::{
@@ -18,6 +20,7 @@ use crate::{
         FindingCode, Manifest,
         diagnostics::{Diagnostic, Source},
         names::escape,
+        template,
         types::Compose,
     },
 };
@@ -72,6 +75,11 @@ pub(super) fn check(checker: &mut Checker<'_>) {
         .filter(|(_, c)| is_read(c.state))
     {
         if let Some(mut project) = Project::read(checker, index, compose) {
+            if compose.env.is_empty() {
+                project.steering();
+            } else {
+                project.declared_variables(index, compose);
+            }
             project.check(compose);
             shared.add(&project, compose);
         }
@@ -110,6 +118,9 @@ impl<'c, 'a> Project<'c, 'a> {
                 listed.extend(meant(checker.files, file.bare(), &local, wanted));
             }
         }
+        if !compose.env.is_empty() {
+            listed.push(ENV_FILE.to_owned());
+        }
         if !checker.expect(&pointer, &compose.file, FileKind::File) {
             return None;
         }
@@ -120,7 +131,16 @@ impl<'c, 'a> Project<'c, 'a> {
                     if !is_placed(name, listed.iter().map(String::as_str)) {
                         return None;
                     }
-                    let bytes = checker.files.read(&directory.join(name)).ok()?;
+                    if name == ENV_FILE && !compose.env.is_empty() {
+                        return Some(env_text(&compose.env));
+                    }
+                    let path = directory.join(name);
+                    let mut bytes = checker.files.read(&path).ok()?;
+                    if compose.template
+                        && let Ok(rendered) = template::render(checker.loaded, &path, &bytes)
+                    {
+                        bytes = rendered;
+                    }
                     Some(String::from_utf8_lossy(&bytes).into_owned())
                 };
                 let readings: Vec<_> = releases(&checker.loaded.manifest)
@@ -249,7 +269,6 @@ impl<'c, 'a> Project<'c, 'a> {
     }
 
     fn check(&mut self, compose: &Compose) {
-        self.steering();
         let reading = &self.newest().1;
         if reading.file.services.is_empty() && reading.refusals.is_empty() {
             self.error(

@@ -29,6 +29,7 @@ fn question(vpu: &Sandbox, env: &str) -> Question {
             relative: name.to_owned(),
             local: Utf8PathBuf::try_from(local).unwrap(),
             sha256: Digest::of(text),
+            rendered: None,
         }
     };
     let compose =

@@ -1,13 +1,28 @@
 //! Checks the sources of variables in compose files, and variables that must not be set.
 
+use std::collections::BTreeMap;
+
 use super::{Project, releases};
 use crate::{
     compose::{At, ComposeFile, Place, Refusal, Release, is_placed, read_env},
-    manifest::FindingCode,
+    manifest::{
+        FindingCode,
+        names::{RelativePath, escape},
+        spans::child,
+        types::Compose,
+    },
 };
 
 /// The file that sets a compose file's variables.
-const ENV_FILE: &str = ".env";
+pub(crate) const ENV_FILE: &str = ".env";
+
+/// Returns the `.env` of these variables.
+pub(crate) fn env_text(variables: &BTreeMap<String, String>) -> String {
+    let lines = variables
+        .iter()
+        .flat_map(|(name, value)| [name, "=", value, "\n"]);
+    lines.collect()
+}
 
 /// Explains a variable that changes the project, or the docker that docker-compose talks to.
 fn steers(variable: &str) -> Option<&'static str> {
@@ -35,6 +50,58 @@ fn steers(variable: &str) -> Option<&'static str> {
 }
 
 impl Project<'_, '_> {
+    /// Checks the variables that `env` declares.
+    pub(super) fn declared_variables(&mut self, index: usize, compose: &Compose) {
+        let text = env_text(&compose.env);
+        let releases = releases(&self.checker.loaded.manifest);
+        for (name, value) in &compose.env {
+            let starts_well = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+            let is_name =
+                starts_well && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            let read = |release: &Release| {
+                let read = read_env(&text, *release).values;
+                read.get(name).cloned().unwrap_or_default()
+            };
+            let mut others = releases.iter();
+            let (message, help) = if !is_name {
+                let message = format!("`{}` is not the name of a variable", escape(name));
+                (
+                    message,
+                    "write letters, digits and `_`, e.g. `VERSION`".to_owned(),
+                )
+            } else if let Some(reason) = steers(name) {
+                (format!("`{name}`: {reason}"), format!("remove `{name}`"))
+            } else if value.contains(char::is_control) {
+                let message =
+                    format!("the value of `{name}` has a line break or another control character");
+                (message, "write one line".to_owned())
+            } else if let Some(release) = others.find(|release| read(release) != *value) {
+                let message = format!(
+                    "docker-compose {release} reads another value of `{name}` from a `.env`"
+                );
+                let help = "leave out quotes, `$`, `#`, `\\` and spaces at the ends".to_owned();
+                (message, help)
+            } else {
+                continue;
+            };
+            let pointer = child(&format!("/compose/{index}/env"), name);
+            let code = FindingCode::ComposeEnvironment;
+            self.checker
+                .error(&pointer, code, message, "this variable", &help);
+        }
+        let files = compose.extra_files.iter().map(RelativePath::bare);
+        if is_placed(ENV_FILE, files) {
+            self.checker.error(
+                &format!("/compose/{index}/env"),
+                FindingCode::Duplicate,
+                "`env` becomes the project's `.env`, which is among the `extra_files`, too"
+                    .to_owned(),
+                "also a `.env`",
+                "move its variables to `env`, or remove `env`",
+            );
+        }
+    }
+
     /// Reports variables of `.env` that change docker-compose itself.
     pub(super) fn steering(&mut self) {
         let files = self.newest().1.files.clone();

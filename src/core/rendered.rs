@@ -1,0 +1,43 @@
+//! Contents that this machine makes, instead of those of its files.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use crate::digest::Digest;
+
+/// Contents by their sha256: rendered templates, and the environments of compose projects.
+pub type Rendered = BTreeMap<Digest, Content>;
+
+/// The content of a file. It may hold secrets, so that only its size is shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Content(Arc<[u8]>);
+
+impl Content {
+    /// Its bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<Vec<u8>> for Content {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes.into())
+    }
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_is_not_shown() {
+        let content = Content::from(b"PASSWORD=1234".to_vec());
+        assert_eq!(format!("{content:?}"), "13 bytes");
+        assert_eq!(content.bytes(), b"PASSWORD=1234");
+    }
+}

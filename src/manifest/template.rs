@@ -1,0 +1,150 @@
+//! Renders templates with the variables of a manifest.
+
+use camino::Utf8Path;
+use minijinja::{Environment, UndefinedBehavior, Value};
+
+use super::{
+    FindingCode, Loaded,
+    diagnostics::{Diagnostic, Source},
+    names::escape,
+};
+use crate::closest::did_you_mean;
+
+/// The largest template in bytes: it is kept in memory.
+pub(crate) const MAX_BYTES: u64 = 1 << 20;
+
+/// Renders the content of a file; an unknown variable is an error at its place in the file.
+///
+/// # Errors
+/// It is not text, or not a template that can be rendered.
+pub(crate) fn render(
+    loaded: &Loaded,
+    path: &Utf8Path,
+    bytes: &[u8],
+) -> Result<Vec<u8>, Box<Diagnostic>> {
+    let code = FindingCode::Template;
+    let Ok(text) = str::from_utf8(bytes) else {
+        let source = Source::new(path.as_str(), String::new());
+        let message = format!("{path} is a template and not UTF-8 text");
+        let finding = Diagnostic::error(code, &source, message);
+        return Err(Box::new(finding.help(
+            "leave it out with `exclude`, or place it without `template = true`",
+        )));
+    };
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_keep_trailing_newline(true);
+    let context = Value::from_serialize(&loaded.variables);
+    let rendered = environment.render_named_str(path.as_str(), text, context);
+    rendered
+        .map(String::into_bytes)
+        .map_err(|error| Box::new(finding(loaded, path, text, &error)))
+}
+
+fn finding(loaded: &Loaded, path: &Utf8Path, text: &str, error: &minijinja::Error) -> Diagnostic {
+    let source = Source::new(path.as_str(), shown(text));
+    let range = error
+        .range()
+        .filter(|range| text.get(range.clone()).is_some());
+    let place = match (&range, error.line()) {
+        (Some(range), _) => format!("{path}:{}", source.line_and_column(range.start).0),
+        (None, Some(line)) => format!("{path}:{line}"),
+        (None, None) => path.to_string(),
+    };
+    let expression = range.clone().and_then(|range| text.get(range));
+    let (message, help) = match (error.kind(), expression) {
+        (minijinja::ErrorKind::UndefinedError, Some(name)) => (
+            format!("`{}` has no value", escape(name.trim())),
+            known(loaded, name.trim()),
+        ),
+        (kind, _) => {
+            let detail = error.detail().map_or(kind.to_string(), ToOwned::to_owned);
+            (escape(&detail), SYNTAX.to_owned())
+        }
+    };
+    let finding = Diagnostic::error(FindingCode::Template, &source, format!("{place} {message}"));
+    match range {
+        Some(range) => finding.label(range, "here"),
+        None => finding,
+    }
+    .help(help)
+}
+
+/// How to write what would be read as a part of a template.
+const SYNTAX: &str = "correct the template; `{{ \"{{\" }}` stands for `{{`, and text between `{% raw %}` and `{% endraw %}` stays as \
+                      written";
+
+/// Returns the text without characters that would move the cursor; of the same length in bytes.
+fn shown(text: &str) -> String {
+    let shown = |c: char| match c {
+        '\n' | '\t' => c,
+        c if c.is_ascii_control() => ' ',
+        c => c,
+    };
+    text.chars().map(shown).collect()
+}
+
+/// Lists the variables that have a value.
+fn known(loaded: &Loaded, name: &str) -> String {
+    let tables = loaded.variables.as_object().into_iter().flatten();
+    let names = tables.flat_map(|(table, values)| {
+        let keys = values.as_object().into_iter().flatten();
+        keys.map(move |(key, _)| format!("{table}.{key}"))
+    });
+    let names: Vec<String> = names.collect();
+    match did_you_mean(name, names.iter().map(String::as_str)) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => format!("these have one: {}", names.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest;
+
+    fn rendered(text: &str) -> Result<String, String> {
+        let manifest = "[release]\nname = \"app\"\nversion = \"1.4\"\n[vars]\nrobot_id = \"17\"\n";
+        let loaded = manifest::parse("deploy.toml", manifest.as_bytes()).unwrap();
+        match render(&loaded, "conf/app.toml".into(), text.as_bytes()) {
+            Ok(bytes) => Ok(String::from_utf8(bytes).unwrap()),
+            Err(finding) => {
+                let help = finding.help.clone().unwrap_or_default();
+                Err(format!("{finding}; {help}"))
+            }
+        }
+    }
+
+    #[test]
+    fn variables_are_replaced_and_all_else_stays() {
+        let text = "# über ${X} $$\n[robot]\nid = {{ vars.robot_id }}\r\nv = \"{{release.name}}-{{ release.version }}\"\n";
+        let wanted = "# über ${X} $$\n[robot]\nid = 17\r\nv = \"app-1.4\"\n";
+        assert_eq!(rendered(text).unwrap(), wanted);
+        let logic =
+            "{% if vars.robot_id == \"17\" %}yes{% else %}no{% endif %}{{ vars.robot_id|int + 1 }}";
+        assert_eq!(rendered(logic).unwrap(), "yes18");
+    }
+
+    #[test]
+    fn what_cannot_be_rendered_is_found_at_its_place() {
+        for (text, wanted) in [
+            (
+                "a\nid = {{ vars.robto_id }}\n",
+                "conf/app.toml:2 `vars.robto_id` has no value; did you mean `vars.robot_id`?",
+            ),
+            (
+                "{{ vpu.name }}",
+                "conf/app.toml:1 `vpu.name` has no value; these have one: vars.robot_id, release.version, release.name",
+            ),
+        ] {
+            assert_eq!(rendered(text).unwrap_err(), wanted);
+        }
+        let open = rendered("a\n{{ vars.x").unwrap_err();
+        assert!(open.starts_with("conf/app.toml:2 "), "{open}");
+        let include = rendered("{% include \"/etc/passwd\" %}").unwrap_err();
+        assert!(include.contains("conf/app.toml:1 "), "{include}");
+        let loaded = manifest::parse("deploy.toml", b"[release]\nname = \"a\"\n").unwrap();
+        let binary = render(&loaded, "a.bin".into(), b"\xff").unwrap_err();
+        assert_eq!(binary.message, "a.bin is a template and not UTF-8 text");
+    }
+}
