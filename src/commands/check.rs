@@ -10,7 +10,7 @@ use crate::{
     cli::{self, Global, TextOrJson},
     image::LayerCache,
     manifest::{
-        self, Diagnostic, Diagnostics, LoadError, Loaded, Manifest, meaning,
+        self, Diagnostic, Diagnostics, FindingCode, LoadError, Loaded, Manifest, meaning,
         names::escape,
         types::{Vars, Vpu},
         unsupported::unsupported,
@@ -93,7 +93,12 @@ async fn all_findings(
     findings.extend(unsupported(loaded).into_iter().map(Diagnostic::warning));
     findings.extend(meaning::same_vpus(loaded));
     let resolved = session::resolve(loaded, cache, ui).await;
-    findings.extend(resolved.err().unwrap_or_default());
+    let mut found = resolved.err().unwrap_or_default();
+    if loaded.selection().is_err() {
+        // Templates are rendered for each VPU below, and for none here.
+        found.retain(|finding| finding.code != FindingCode::Template);
+    }
+    findings.extend(found);
     let mut seen = BTreeSet::from([deployed(loaded)]);
     let others = loaded.manifest.vpus.keys();
     for name in others.filter(|name| loaded.chosen.as_ref() != Some(name)) {

@@ -8,7 +8,7 @@ use crate::{
     host::{Host as _, Stdin},
     image::LayerCache,
     observe::{self, Probed, Watchdog},
-    remote::{self, Claim, Images},
+    remote::{self, Claim},
     ui::Ui,
 };
 
@@ -66,7 +66,7 @@ pub(super) async fn run(
     let waits = |what: &str| ui.note(what);
     let held = apply::lock(look.host(), &who, Claim::Try, &waits).await;
     let held = held.map_err(deployment::Error::from)?;
-    let command = remote::forget_release(name, Images::Kept);
+    let command = remote::forget_release(name, []);
     let output = look.host().run(&command, Stdin::Empty).await?;
     drop(held);
     if !output.success() {

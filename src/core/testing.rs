@@ -70,6 +70,7 @@ pub(crate) fn release(project: &str, made: Made) -> facts::Release {
         removed: [].into(),
         leaving: [].into(),
         left: facts::Left::default(),
+        adopted_images: [].into(),
         keep: None,
         made: [(project.to_owned(), made)].into(),
     }

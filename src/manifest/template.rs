@@ -13,6 +13,9 @@ use crate::closest::did_you_mean;
 /// The largest template in bytes: it is kept in memory.
 pub(crate) const MAX_BYTES: u64 = 1 << 20;
 
+/// The most instructions of a template: a loop in a loop would not end in time.
+const FUEL: u64 = 10_000_000;
+
 /// Renders the content of a file; an unknown variable is an error at its place in the file.
 ///
 /// # Errors
@@ -34,6 +37,7 @@ pub(crate) fn render(
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_keep_trailing_newline(true);
+    environment.set_fuel(Some(FUEL));
     let context = Value::from_serialize(&loaded.variables);
     let rendered = environment.render_named_str(path.as_str(), text, context);
     rendered
@@ -56,6 +60,10 @@ fn finding(loaded: &Loaded, path: &Utf8Path, text: &str, error: &minijinja::Erro
         (minijinja::ErrorKind::UndefinedError, Some(name)) => (
             format!("`{}` has no value", escape(name.trim())),
             known(loaded, name.trim()),
+        ),
+        (minijinja::ErrorKind::OutOfFuel, _) => (
+            format!("takes more than {FUEL} steps to render"),
+            "make its loops shorter".to_owned(),
         ),
         (kind, _) => {
             let detail = error.detail().map_or(kind.to_string(), ToOwned::to_owned);
@@ -139,6 +147,10 @@ mod tests {
         ] {
             assert_eq!(rendered(text).unwrap_err(), wanted);
         }
+        let endless =
+            "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}";
+        let endless = rendered(endless).unwrap_err();
+        assert!(endless.contains("steps to render"), "{endless}");
         let open = rendered("a\n{{ vars.x").unwrap_err();
         assert!(open.starts_with("conf/app.toml:2 "), "{open}");
         let include = rendered("{% include \"/etc/passwd\" %}").unwrap_err();

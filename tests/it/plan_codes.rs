@@ -247,6 +247,7 @@ fn two_releases(observed: &mut Observed, app: &str, other: &str) {
         removed: [].into(),
         leaving: [].into(),
         left: observe::Left::default(),
+        adopted_images: [].into(),
         keep: None,
         made: BTreeMap::new(),
     };

@@ -12,11 +12,12 @@ const THERE: &str = "ls -d calib logs share old /usr/share/oem/docker/compose/he
                      ls ~/.o3r-deploy/*/ 2>/dev/null | grep hello; true";
 
 /// Writes a release with files, a directory, and a volume that docker-compose creates.
-fn write(site: &Site, version: &str) {
+fn write(site: &Site, version: &str, more: &str) {
     let mut app = App::new(version);
-    "[[transfers]]\nsrc = \"calib/\"\ndst = \"~/calib\"\n[[directories]]\npath = \"~/old\"\n\
-     [[volumes]]\nname = \"logs\"\npath = \"~/logs\"\n"
-        .clone_into(&mut app.more);
+    app.more = format!(
+        "[[transfers]]\nsrc = \"calib/\"\ndst = \"~/calib\"\n[[directories]]\npath = \"~/old\"\n\
+         [[volumes]]\nname = \"logs\"\npath = \"~/logs\"\n{more}"
+    );
     app.write(site);
     let path = site.path("docker-compose.yml");
     let text = std::fs::read_to_string(&path).unwrap();
@@ -30,9 +31,11 @@ fn a_release_is_destroyed_and_its_data_only_where_it_is_asked_for() {
     let site = Site::new(&twin);
     let before = twin.oem(THERE);
     site.write("calib/a", "a");
-    write(&site, "1.0.0");
+    write(&site, "1.0.0", "");
     site.apply();
-    write(&site, "1.1.0");
+    // An image that somebody else brought.
+    twin.oem("docker tag hello:1.0.0 base:1");
+    write(&site, "1.1.0", "[[images]]\nname = \"base:1\"\n");
     site.apply();
     twin.oem("echo log >logs/log; echo log >share/log; docker run --rm -v hello_data:/data hello:1.1.0 sh -c 'echo 1 >/data/file'");
 
@@ -52,7 +55,7 @@ fn a_release_is_destroyed_and_its_data_only_where_it_is_asked_for() {
     site.run(&["destroy", "--yes"])
         .exits(0)
         .says("release hello is destroyed");
-    assert_eq!(twin.oem(THERE), "logs share hello_data logs share");
+    assert_eq!(twin.oem(THERE), "logs share hello_data logs share base:1");
     site.run(&["status"]).says("releases none");
     site.run(&["destroy"])
         .exits(1)
@@ -72,6 +75,6 @@ fn a_release_is_destroyed_and_its_data_only_where_it_is_asked_for() {
         .says(r#""address": "volume.hello_data""#)
         .says(r#""code": "data-goes""#);
     assert_eq!(twin.oem("docker image ls -q hello:1.1.0 | wc -l"), "1");
-    twin.oem("docker rm -f theirs; docker image rm hello:1.1.0");
+    twin.oem("docker rm -f theirs; docker image rm hello:1.1.0 base:1");
     assert_eq!(twin.oem(THERE), before);
 }

@@ -287,6 +287,7 @@ mod tests {
             removed: [].into(),
             leaving: [].into(),
             left: Left::default(),
+            adopted_images: [].into(),
             keep: None,
             made: projects.iter().map(made).collect(),
         }

@@ -116,6 +116,9 @@ pub struct Release {
     /// Data of earlier releases that it does not declare, and that stays until it is pruned.
     #[serde(default, skip_serializing_if = "Left::is_none")]
     pub left: Left,
+    /// The images that it or an earlier release found by name: they are not the release's own.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub adopted_images: BTreeSet<String>,
     /// How many earlier releases the VPU keeps beside it; null in records of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep: Option<Keep>,
@@ -138,6 +141,7 @@ impl Release {
                 directories: BTreeSet::new(),
                 volumes: BTreeSet::new(),
             },
+            adopted_images: BTreeSet::new(),
             keep: None,
             made: BTreeMap::new(),
         }

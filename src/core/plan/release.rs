@@ -11,11 +11,9 @@ use super::{
     image::is_ours,
 };
 use crate::{
-    desired::{Orphans, Project, ProjectState},
+    desired::{Desired, Orphans, Project, ProjectState},
     facts::{self, Keep, Left, Made, Records},
-    generation,
-    remote::{self, Images},
-    units,
+    generation, remote, units,
 };
 
 /// Plans the record; returns whether it did. Its step also removes the directories of `staging`. `left` is the data that
@@ -52,6 +50,7 @@ pub(super) fn plan(builder: &mut Builder<'_>, staging: &BTreeSet<String>, left: 
         removed,
         leaving: leaving(builder),
         left,
+        adopted_images: adopted_images(desired, recorded),
         keep: Some(Keep {
             releases: desired.keep_releases,
             bytes: desired.keep_size,
@@ -104,9 +103,8 @@ pub(super) fn plan(builder: &mut Builder<'_>, staging: &BTreeSet<String>, left: 
         let command = remote::keep_generation(&desired.release.name);
         Command::with(command, Payload::inline(text))
     });
-    let take = lost.iter();
-    let take = take.map(|(other, projects)| taken(builder, other, Some(projects)));
-    let take: Vec<Command> = take.collect();
+    let taken_over = |(other, projects): (&String, _)| taken(builder, other, Some(projects));
+    let take: Vec<Command> = lost.iter().map(taken_over).collect();
     let give_back = lost
         .keys()
         .map(|other| taken(builder, other, records.taken.get(other)));
@@ -129,19 +127,34 @@ pub(super) fn plan(builder: &mut Builder<'_>, staging: &BTreeSet<String>, left: 
     true
 }
 
+/// Returns the images that no release of this name brought.
+fn adopted_images(desired: &Desired, recorded: Option<&facts::Release>) -> BTreeSet<String> {
+    let before = recorded
+        .into_iter()
+        .flat_map(|release| &release.adopted_images);
+    let found = desired
+        .images
+        .iter()
+        .filter(|image| image.content.is_none());
+    before
+        .chain(found.map(|image| &image.name))
+        .cloned()
+        .collect()
+}
+
 /// Plans that the VPU forgets a release that is destroyed: its record, what is kept of it and its images.
 pub(super) fn forget(builder: &mut Builder<'_>) {
     let release = &builder.desired.release;
-    if !builder.desired.destroys || builder.recorded().is_none() {
+    let Some(recorded) = builder.recorded().filter(|_| builder.desired.destroys) else {
         return;
-    }
+    };
     let images = builder.facts.images.known();
     let images = images.into_iter().flat_map(BTreeMap::values);
     let held = images.filter(|image| image.tags.iter().any(|tag| release.staged(tag)));
     let names = held.flat_map(|image| &image.tags);
     let names: BTreeSet<&str> = names
         .map(String::as_str)
-        .filter(|name| !is_ours(name))
+        .filter(|name| !is_ours(name) && !recorded.adopted_images.contains(*name))
         .collect();
     let names: Vec<&str> = names.into_iter().collect();
     let with = (!names.is_empty()).then(|| format!(", and unused images: {}", names.join(", ")));
@@ -149,7 +162,7 @@ pub(super) fn forget(builder: &mut Builder<'_>) {
     let mut draft = Draft::new(address, Action::Remove, Phase::Settle, Cause::Undeclared);
     let what = "with the record and the releases that are kept";
     draft.detail = Some(format!("{what}{}", with.unwrap_or_default()));
-    let command = remote::forget_release(&release.name, Images::Removed);
+    let command = remote::forget_release(&release.name, names);
     builder.step(draft.run([Command::new(command)]));
 }
 
@@ -167,6 +180,7 @@ fn cause(
             as_wanted.leaving.clear(); // they are gone
         }
         as_wanted.left = wanted.left.clone(); // it differs where data was removed meanwhile
+        as_wanted.adopted_images.clone_from(&wanted.adopted_images); // older versions recorded none
         as_wanted == *wanted
     };
     Some(match recorded {
@@ -317,7 +331,7 @@ fn json_line(value: &impl Serialize) -> String {
 mod tests {
     use super::*;
     use crate::{
-        desired::Desired,
+        desired::{Image, ImageContent},
         digest::Digest,
         facts::{Input, Probed},
         offers::Offers,
@@ -340,6 +354,7 @@ mod tests {
             removed: [].into(),
             leaving: [].into(),
             left: facts::Left::default(),
+            adopted_images: [].into(),
             keep: None,
             made: [("web".to_owned(), made)].into(),
         };
@@ -396,6 +411,7 @@ mod tests {
                 removed: [].into(),
                 leaving: [].into(),
                 left: facts::Left::default(),
+                adopted_images: [].into(),
                 keep: None,
                 made: [("web".to_owned(), made)].into(),
             }
@@ -423,6 +439,7 @@ mod tests {
             removed: [].into(),
             leaving: [].into(),
             left: facts::Left::default(),
+            adopted_images: [].into(),
             keep: None,
             made: [].into(),
         };
@@ -451,6 +468,51 @@ mod tests {
         let record = plan.steps.last().unwrap().actions.last().unwrap();
         let record = format!("{:?}", record.stdin).replace('\\', "");
         assert!(record.contains(r#""projects":["gone","web"]"#), "{record}");
+    }
+
+    #[test]
+    fn a_destroyed_release_leaves_images_that_it_found() {
+        let image = |name: &str, content: bool| Image {
+            name: name.to_owned(),
+            content: content.then(|| ImageContent {
+                config_digest: Digest::of(name),
+                layers: vec![],
+                staging_tag: String::new(),
+            }),
+            source: None,
+        };
+        let mut desired = testing::desired(vec![]);
+        desired.images = vec![image("app:1", true), image("base:1", false)];
+        let mut release = testing::release("web", Made::default());
+        release.adopted_images = ["older:1".to_owned()].into();
+        let all = adopted_images(&desired, Some(&release));
+        assert!(all.iter().eq(["base:1", "older:1"]), "{all:?}");
+        release.adopted_images = all;
+        let mut observed = testing::observed();
+        let found = facts::Image {
+            tags: ["o3r-deploy/app:1", "app:1", "base:1"]
+                .map(ToOwned::to_owned)
+                .into(),
+            layers: vec![],
+            arch: "arm64".into(),
+            os: "linux".to_owned(),
+        };
+        observed.facts.images = Probed::Known([("id".to_owned(), found)].into());
+        observed.facts.records = Probed::Known(Records {
+            releases: [("app".to_owned(), release)].into(),
+            ..Records::default()
+        });
+        let nothing = Desired::destruction(desired.release, desired.guards);
+        let offers = Offers::default();
+        let mut builder = Builder::new(&nothing, &observed, &offers);
+        forget(&mut builder);
+        let step = builder.finish("host").steps.remove(0);
+        assert_eq!(step.address, "history.app");
+        let words = step.actions[0].argv.words().to_vec();
+        assert!(
+            words.ends_with(&["app".to_owned(), "app:1".to_owned()]),
+            "{words:?}"
+        );
     }
 
     #[test]

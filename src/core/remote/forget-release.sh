@@ -1,17 +1,19 @@
 # Forgets a release: what is kept of it, our names of its images, its history and its record. What it deployed stays.
 # The record is the last that goes, so that one that is cut off can be done again.
-# $1 release  $2 images: the names that its images have go, too; else empty
+# $1 release, then names of its images that go, too
 main() {
-    release=$1 what=$2 base=$HOME/.o3r-deploy
+    release=$1 base=$HOME/.o3r-deploy
     store=$base/store
     IFS='
 '
+    shift
+    named="$*"
     rm -rf -- "$base/generations/$release" "$base/attempts/$release.jsonl" || exit
     [ ! -d "$store" ] || unneeded
     if command -v docker >/dev/null 2>&1 && held=$(held "$release"); then
         set -f
         for tag in $held; do
-            if [ -n "$what" ] && ! is_used "$tag"; then named "$tag"; fi
+            if [ -n "$named" ] && ! is_used "$tag"; then names "$tag"; fi
             remove "$tag"
         done
         set +f
@@ -27,13 +29,12 @@ is_used() {
     [ -n "$ids" ]
 }
 
-# Removes the names of the image $1 but for those of kept releases, which are held under a name of ours.
-named() {
+# Removes those of the names that the image $1 has and no kept release needs.
+names() {
     names=$(docker image inspect --format '{{range .RepoTags}}{{println .}}{{end}}' -- "$1" </dev/null 2>/dev/null) || return 0
     kept=$(sed -n 's/^i [^ ]* [^ ]* //p' "$base"/generations/*/[0-9]* 2>/dev/null)
     for name in $names; do
-        case $name in o3r-deploy/*) continue ;; esac
-        has "$kept" "$name" || remove "$name"
+        if has "$named" "$name" && ! has "$kept" "$name"; then remove "$name"; fi
     done
 }
 

@@ -37,27 +37,15 @@ pub fn keep_generation(release: &str) -> Argv {
     Argv::script(script, "o3r-keep-generation", [release]).args(words)
 }
 
-/// What happens to the images of a release that is forgotten, but for our names of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Images {
-    /// They stay.
-    Kept,
-    /// The names that the release gave them go, and unused images with them.
-    Removed,
-}
-
-/// Forgets a release: its record, its history, what is kept of it, and our names of its images.
-pub fn forget_release(release: &str, images: Images) -> Argv {
-    let images = match images {
-        Images::Kept => "",
-        Images::Removed => "images",
-    };
+/// Forgets a release: its record, its history, what is kept of it, our names of its images, and these names where no
+/// container uses the image and no other release keeps it.
+pub fn forget_release<'a>(release: &str, images: impl IntoIterator<Item = &'a str>) -> Argv {
     let script = concat!(
         include_str!("generations-shared.sh"),
         include_str!("prune-generations.sh"),
         include_str!("forget-release.sh")
     );
-    Argv::script(script, "o3r-forget-release", [release, images])
+    Argv::script(script, "o3r-forget-release", [release]).args(images)
 }
 
 /// Runs a command with the file at `path` as its standard input.

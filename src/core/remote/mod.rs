@@ -16,8 +16,8 @@ use crate::{
 };
 
 pub use generations::{
-    Images, LARGE, forget_release, from_store, history, keep_generation, note_attempt,
-    show_generation, show_recorded, stage_kept, whole_files,
+    LARGE, forget_release, from_store, history, keep_generation, note_attempt, show_generation,
+    show_recorded, stage_kept, whole_files,
 };
 pub use health::{show_containers, wait_healthy, waits_for, what_runs};
 pub use images::{

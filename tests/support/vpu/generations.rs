@@ -28,8 +28,8 @@ pub(super) fn script(world: &mut World, name: &str, args: &[&str], stdin: &[u8])
             keep_generation(world, release, &String::from_utf8_lossy(stdin));
             Ok(String::new())
         }
-        ("o3r-forget-release", [release, what]) => {
-            forget(world, release, *what == "images");
+        ("o3r-forget-release", [release, images @ ..]) => {
+            forget(world, release, images);
             Ok(String::new())
         }
         ("o3r-from-store", [path, program, words @ ..]) => {
@@ -293,8 +293,8 @@ pub(super) fn prune(world: &mut World, release: &str, keep: usize) {
     }
 }
 
-/// Removes all that is kept of a release, its record, and with `images` the other names of its unused images.
-fn forget(world: &mut World, release: &str, images: bool) {
+/// Removes all that is kept of a release, its record, and these names of its unused images.
+fn forget(world: &mut World, release: &str, images: &[&str]) {
     let base = base(world);
     drop(world.take(&format!("{base}/generations/{release}")));
     for tag in own_names(world, release) {
@@ -302,7 +302,7 @@ fn forget(world: &mut World, release: &str, images: bool) {
         let is_used = world.containers.values().any(|one| one.image == id);
         let names = world.images.get(&id).map(|image| image.tags.clone());
         let names = names.unwrap_or_default().into_iter();
-        for name in names.filter(|name| images && !is_used && !name.starts_with("o3r-deploy/")) {
+        for name in names.filter(|name| images.contains(&name.as_str()) && !is_used) {
             drop(world.untag_image(&name));
         }
         drop(world.untag_image(&tag));

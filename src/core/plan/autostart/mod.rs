@@ -292,6 +292,7 @@ mod tests {
             removed: [].into(),
             leaving: [].into(),
             left: facts::Left::default(),
+            adopted_images: [].into(),
             keep: None,
             made: [].into(),
         };
@@ -326,6 +327,7 @@ mod tests {
             removed: [].into(),
             leaving: [].into(),
             left: facts::Left::default(),
+            adopted_images: [].into(),
             keep: None,
             made: [].into(),
         };
@@ -354,6 +356,7 @@ mod tests {
             removed: [].into(),
             leaving: [].into(),
             left: facts::Left::default(),
+            adopted_images: [].into(),
             keep: None,
             made: [].into(),
         };

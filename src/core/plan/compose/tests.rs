@@ -241,6 +241,7 @@ fn records(has_it: bool, started: bool) -> Probed<facts::Records> {
         removed: [].into(),
         leaving: [].into(),
         left: facts::Left::default(),
+        adopted_images: [].into(),
         keep: None,
         made: made.into_iter().collect(),
     };

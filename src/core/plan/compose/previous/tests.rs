@@ -51,6 +51,7 @@ fn a_rollback_removes_projects_that_the_plan_created() {
         removed: [].into(),
         leaving: [].into(),
         left: facts::Left::default(),
+        adopted_images: [].into(),
         keep: None,
         made: [("old".to_owned(), Made::default())].into(),
     };
