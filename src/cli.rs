@@ -53,8 +53,8 @@ pub struct Global {
     /// Version to deploy, instead of `[release].version`
     #[arg(long, global = true, value_name = "V", hide_short_help = true)]
     pub release_version: Option<ReleaseVersion>,
-    /// Show more: all commands and files of a plan, and the changed lines of small text files; twice
-    /// (-vv): debug messages with their times
+    /// Show more: all commands, internal steps, files and digests of a plan; twice (-vv): debug
+    /// messages with their times
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     pub verbose: u8,
     /// Show only results and errors
@@ -317,6 +317,9 @@ pub struct Plan {
     /// with the script and its payloads
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<Utf8PathBuf>,
+    /// With `--format sh -o`: also write the payloads that hold secrets
+    #[arg(long, requires = "output")]
+    pub with_secrets: bool,
     /// Exit with 2 if there are changes
     #[arg(long)]
     pub exit_code: bool,

@@ -1,4 +1,4 @@
-//! Computes text diffs of small files, for `-v`. Nothing depends on them.
+//! Computes text diffs of small files for a plan that people read. Nothing depends on them.
 
 use camino::Utf8Path;
 use similar::TextDiff;
@@ -10,7 +10,6 @@ use crate::{
     observe::{Node, Observed, PathFact, Probed, contents},
     plan::{Action, Address, ChangeKind, Plan, ResourceKind},
     render::Details,
-    ui::Ui,
 };
 
 /// The maximum size, in bytes, of a file whose diff is shown: nobody reads that of a larger one.
@@ -36,11 +35,7 @@ pub(super) async fn details(
     session: &Session,
     observed: &Observed,
     plan: &Plan,
-    ui: Ui,
 ) -> Result<Details, CommandError> {
-    if !ui.plan_style().commands {
-        return Ok(Details::new());
-    }
     let desired = session.vpu.desired();
     let mut shown = in_projects(desired, observed, plan);
     shown.extend(in_transfers(desired, observed, plan));
@@ -52,6 +47,7 @@ pub(super) async fn details(
     let found = contents(session.vpu.host(), &paths, FILE_LIMIT).await?;
     let diffs = shown.iter().zip(found).filter_map(|(shown, found)| {
         let here = match desired.rendered.get(&shown.sha256) {
+            Some(content) if content.is_secret() => return None,
             Some(content) => content.bytes().to_vec(),
             None => fs_err::read(shown.local).ok()?,
         };
@@ -70,13 +66,15 @@ fn in_projects<'a>(desired: &'a Desired, observed: &Observed, plan: &Plan) -> Ve
             let address = Address::new(ResourceKind::File, name);
             let there = project.path(file);
             let fact = observed.facts.paths.get(&there).and_then(Probed::known);
-            let Some(PathFact::File { size, .. }) = fact else {
+            let Some(PathFact::File { size, mode, .. }) = fact else {
                 continue;
             };
             let mut steps = plan.steps.iter();
             let changes =
                 steps.any(|step| step.address == address && step.action == Action::Update);
-            if changes && !is_secret(&file.relative) && file.bytes.max(*size) <= FILE_LIMIT {
+            let is_public =
+                !is_secret(&file.relative) && is_readable(*mode) && is_readable(file.mode);
+            if changes && is_public && file.bytes.max(*size) <= FILE_LIMIT {
                 shown.push(Shown {
                     address,
                     name: String::new(),
@@ -102,13 +100,14 @@ fn in_transfers<'a>(desired: &'a Desired, observed: &Observed, plan: &Plan) -> V
         let step = plan.steps.iter().find(|step| step.address == address);
         let changes = step.map_or(&[][..], |step| &step.changes);
         for change in changes.iter().filter(|c| c.change == ChangeKind::Changed) {
-            let (Some(Entry::File(file)), Some(Probed::Known(Node::File { size, .. }))) = (
+            let (Some(Entry::File(file)), Some(Probed::Known(Node::File { size, mode, .. }))) = (
                 transfer.entries.get(&change.path),
                 tree.nodes.get(&change.path),
             ) else {
                 continue;
             };
-            if file.secret || file.bytes.max(*size) > FILE_LIMIT {
+            let is_public = !file.secret && is_readable(*mode) && is_readable(file.mode);
+            if !is_public || file.bytes.max(*size) > FILE_LIMIT {
                 continue;
             }
             let target = transfer.target.resolve(home);
@@ -124,6 +123,11 @@ fn in_transfers<'a>(desired: &'a Desired, observed: &Observed, plan: &Plan) -> V
         }
     }
     shown
+}
+
+/// Whether others than the owner may read a file: one that only its owner may read is likely to hold a secret.
+fn is_readable(mode: u32) -> bool {
+    mode & 0o044 != 0
 }
 
 /// Returns a unified diff if both are text.

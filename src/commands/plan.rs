@@ -31,6 +31,13 @@ pub(super) async fn run(
     cache: &LayerCache,
     ui: Ui,
 ) -> Result<Exit, CommandError> {
+    if args.with_secrets && args.format != PlanFormat::Sh {
+        return Err(CommandError::message(
+            ErrorCode::NotWritten,
+            "--with-secrets: only a script has secrets beside it; no plan document has any",
+            Some("add --format sh, or remove --with-secrets".to_owned()),
+        ));
+    }
     let mut looked = None;
     let (planned, user) = if let Some(file) = &args.observed {
         from_document(global, file, args.permits.into(), cache, ui).await?
@@ -55,7 +62,9 @@ pub(super) async fn run(
             ui.data(&render::text_with(&plan, ui.plan_style(), &details));
         }
         (PlanFormat::Sh, Some(directory)) => {
-            write_script(directory, &plan, &payloads, &user, ui)?;
+            let script = render::sh(&plan);
+            write_script(directory, &script, &payloads, args.with_secrets, ui)?;
+            ui.say(&by_hand(directory, &user, &plan.vpu.host));
         }
         (PlanFormat::Sh, None) => {
             let script = render::sh(&plan);
@@ -68,7 +77,7 @@ pub(super) async fn run(
             }
             for secret in &script.secrets {
                 ui.note(&format!(
-                    "expects payload/{}, a copy of {}",
+                    "expects payload/{}, which holds secrets: {}",
                     secret.name, secret.local
                 ));
             }
@@ -141,7 +150,7 @@ async fn show(
         return Ok(());
     }
     let details = match looked {
-        Some((session, observed)) => details(session, observed, plan, ui).await?,
+        Some((session, observed)) => details(session, observed, plan).await?,
         None => render::Details::default(),
     };
     ui.data(&render::text_with(plan, ui.plan_style(), &details));
@@ -221,12 +230,11 @@ async fn from_document(
 /// Writes `deploy.sh` and `payload/` into a directory, which may exist.
 fn write_script(
     directory: &Utf8Path,
-    plan: &Plan,
+    script: &render::Script,
     payloads: &Payloads,
-    user: &str,
+    with_secrets: bool,
     ui: Ui,
 ) -> Result<(), CommandError> {
-    let script = render::sh(plan);
     let payload_directory = directory.join("payload");
     fs_err::create_dir_all(&payload_directory).map_err(|error| cannot_write(&error))?;
     write(&directory.join("deploy.sh"), script.text.as_bytes(), 0o755)?;
@@ -242,12 +250,22 @@ fn write_script(
         ui.say(&format!("{path}  {}", render::bytes(payload.bytes)));
     }
     for secret in &script.secrets {
-        ui.note(&format!(
-            "{} holds secrets and was not copied; on the VPU, put it at payload/{}",
-            secret.local, secret.name
+        if !with_secrets {
+            ui.note(&format!(
+                "{} holds secrets and was not copied; on the VPU, put it at payload/{}, or add --with-secrets",
+                secret.local, secret.name
+            ));
+            continue;
+        }
+        let mut content = vec![];
+        let path = payload_directory.join(&secret.name);
+        let mut copy = || payloads.open(&secret.payload, |_| {})?(&mut content);
+        copy().map_err(|error| cannot_write(&error))?;
+        write(&path, &content, 0o600)?;
+        ui.say(&format!(
+            "{path}  holds secrets: remove it when it is on the VPU"
         ));
     }
-    ui.say(&by_hand(directory, user, &plan.vpu.host));
     Ok(())
 }
 

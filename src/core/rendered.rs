@@ -9,24 +9,44 @@ pub type Rendered = BTreeMap<Digest, Content>;
 
 /// The content of a file. It may hold secrets, so that only its size is shown.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Content(Arc<[u8]>);
+pub struct Content {
+    bytes: Arc<[u8]>,
+    /// Whether it holds values that must not appear anywhere except on the VPU.
+    secret: bool,
+}
 
 impl Content {
     /// Its bytes.
     pub fn bytes(&self) -> &[u8] {
-        &self.0
+        &self.bytes
+    }
+
+    /// Creates a content that must not appear anywhere except on the VPU.
+    pub fn secret(bytes: Vec<u8>) -> Self {
+        Self {
+            bytes: bytes.into(),
+            secret: true,
+        }
+    }
+
+    /// Whether it must not appear anywhere except on the VPU.
+    pub fn is_secret(&self) -> bool {
+        self.secret
     }
 }
 
 impl From<Vec<u8>> for Content {
     fn from(bytes: Vec<u8>) -> Self {
-        Self(bytes.into())
+        Self {
+            bytes: bytes.into(),
+            secret: false,
+        }
     }
 }
 
 impl fmt::Debug for Content {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes", self.0.len())
+        write!(f, "{} bytes", self.bytes.len())
     }
 }
 

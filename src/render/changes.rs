@@ -22,7 +22,7 @@ pub(super) fn changes(out: &mut String, step: &Step, style: Style, details: &Det
     // A resource that is a single file has no list, at most a diff.
     let listed = step.changes.iter().filter(|change| !change.path.is_empty());
     let listed: Vec<&Change> = listed.collect();
-    let shown = if style.commands || listed.len() <= FEW + 1 {
+    let shown = if style.verbose || listed.len() <= FEW + 1 {
         listed.len()
     } else {
         FEW
@@ -35,12 +35,12 @@ pub(super) fn changes(out: &mut String, step: &Step, style: Style, details: &Det
         };
         let sign = paint(style.color, color.on_default(), sign);
         let mut what = format!("{sign} {word:<6} {}", escape(&change.path));
-        if let (Some(found), Some(wanted)) = (&change.found, &change.wanted) {
-            let mode = if change.change == ChangeKind::Mode {
-                "mode "
-            } else {
-                ""
-            };
+        let is_mode = change.change == ChangeKind::Mode;
+        // A changed content is shown as a diff, or only its digests are known.
+        if let (Some(found), Some(wanted)) = (&change.found, &change.wanted)
+            && (is_mode || style.verbose)
+        {
+            let mode = if is_mode { "mode " } else { "" };
             let _ = write!(what, "  ({mode}{} -> {})", escape(found), escape(wanted));
         }
         line(out, style, BELOW + 2, &below(&what));
@@ -55,14 +55,24 @@ pub(super) fn changes(out: &mut String, step: &Step, style: Style, details: &Det
     diff(out, step, "", style, details);
 }
 
+/// Whether a diff of a step's single file is shown.
+pub(super) fn has_diff(step: &Step, details: &Details) -> bool {
+    details.contains_key(&(step.address.clone(), String::new()))
+}
+
+/// The number of lines shown of a diff; `-v` shows all.
+const FEW_LINES: usize = 30;
+
 fn diff(out: &mut String, step: &Step, path: &str, style: Style, details: &Details) {
     let key = (step.address.clone(), path.to_owned());
-    for line in details
-        .get(&key)
-        .map(String::as_str)
-        .unwrap_or_default()
-        .lines()
-    {
+    let diff = details.get(&key).map(String::as_str).unwrap_or_default();
+    let count = diff.lines().count();
+    let shown = if style.verbose || count <= FEW_LINES + 1 {
+        count
+    } else {
+        FEW_LINES
+    };
+    for line in diff.lines().take(shown) {
         let color = match line.as_bytes().first() {
             Some(b'+') => Some(AnsiColor::Green),
             Some(b'-') => Some(AnsiColor::Red),
@@ -76,6 +86,10 @@ fn diff(out: &mut String, step: &Step, path: &str, style: Style, details: &Detai
             None => line,
         };
         let _ = writeln!(out, "{}", below(&format!("    {line}")));
+    }
+    if shown < count {
+        let more = format!("    and {} more lines: -v", number(count - shown));
+        let _ = writeln!(out, "{}", below(&more));
     }
 }
 

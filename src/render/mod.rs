@@ -1,6 +1,7 @@
 //! Renders plans: as text, as JSON, as a shell script. Prints nothing itself.
 
 mod changes;
+mod essential;
 mod history;
 mod sh;
 mod sign;
@@ -9,6 +10,7 @@ mod text;
 mod wrap;
 
 pub use changes::Details;
+pub use essential::{numbers, shows_bytes};
 pub(crate) use history::{KeptRelease, ShownRelease, history_text};
 use o3r_core::units;
 pub use o3r_core::units::{bytes, duration, time};

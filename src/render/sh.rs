@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use o3r_core::architecture::Architecture;
 
 use crate::{
-    desired::is_secret,
     plan::{Payload, PayloadSource, Plan, Transport, Verb},
     remote,
     shell::quote,
@@ -18,7 +17,7 @@ pub struct Script {
     pub text: String,
     /// Payloads by file name below `payload/`; secrets are not among them.
     pub payloads: Vec<(String, Payload)>,
-    /// Secret files that the user must copy there.
+    /// Secret files, which are written only on request.
     pub secrets: Vec<SecretPayload>,
 }
 
@@ -27,8 +26,10 @@ pub struct Script {
 pub struct SecretPayload {
     /// Its file name below `payload/`.
     pub name: String,
-    /// Its path on this machine.
+    /// Its path on this machine, or the file or key of the manifest that it is rendered from.
     pub local: String,
+    /// Its content.
+    pub payload: Payload,
 }
 
 /// Renders the plan. The script stops at the first command that fails, and can be run again.
@@ -108,8 +109,11 @@ pub fn sh(plan: &Plan) -> Script {
                     let name = payload_name(payload);
                     let _ = writeln!(out, "{line} <\"$payload\"/{}", quote(&name));
                     let what = match &payload.source {
-                        PayloadSource::File { path } if is_secret(path) => {
-                            format!("{} needs a copy of {path} as this file", step.address)
+                        PayloadSource::File { path } if payload.secret => {
+                            format!(
+                                "{} needs {path} as this file, which holds secrets",
+                                step.address
+                            )
                         }
                         _ => format!(
                             "{} needs it; copy the whole folder to the VPU",
@@ -183,10 +187,11 @@ fn keep(
     payload: &Payload,
 ) {
     match &payload.source {
-        PayloadSource::File { path } if is_secret(path) => {
+        PayloadSource::File { path } if payload.secret => {
             let secret = SecretPayload {
                 name,
                 local: path.clone(),
+                payload: payload.clone(),
             };
             if !secrets.contains(&secret) {
                 secrets.push(secret);

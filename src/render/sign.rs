@@ -20,7 +20,7 @@ pub enum Sign {
 }
 
 impl Sign {
-    fn text(self, ascii: bool) -> &'static str {
+    pub(super) fn text(self, ascii: bool) -> &'static str {
         let (sign, plain) = match self {
             Self::Good => ("✓", "ok"),
             Self::Ended => ("○", "o"),

@@ -4,7 +4,14 @@ use std::{collections::BTreeSet, fmt::Write as _};
 
 use anstyle::{AnsiColor, Style as Ansi};
 
-use super::{Details, changes::changes, sign::Sign, units, wrap::line};
+use super::{
+    Details,
+    changes::{changes, has_diff},
+    essential::{Essential, release_line, shows_bytes},
+    sign::Sign,
+    units,
+    wrap::line,
+};
 use crate::plan::{Address, Cause, Phase, Plan, ResourceKind, Restart, Step, Summary, Verb, Vpu};
 use o3r_core::names::escape;
 
@@ -15,8 +22,8 @@ pub struct Style {
     pub color: bool,
     /// Whether to use only ASCII signs.
     pub ascii: bool,
-    /// Whether to show the commands of every step and all changes of files.
-    pub commands: bool,
+    /// Whether to show everything: internal steps, commands, digests, small sizes, and all changes of files.
+    pub verbose: bool,
     /// Columns of the terminal; longer lines are wrapped. `None`: no wrapping.
     pub width: Option<usize>,
 }
@@ -45,14 +52,15 @@ pub fn text_with(plan: &Plan, style: Style, details: &Details) -> String {
     let harmless = super::harmless(plan);
     let plan = harmless.as_ref().unwrap_or(plan);
     let mut out = String::new();
+    let essential = Essential::of(plan, style.verbose);
     let heading = heading(&plan.vpu);
     line(&mut out, style, 2, &paint(style.color, BOLD, &heading));
+    if let Some(release) = release_line(plan) {
+        line(&mut out, style, 2, &release);
+    }
     for phase in [Phase::Stage, Phase::Switch, Phase::Settle] {
-        let steps: Vec<&Step> = plan
-            .steps
-            .iter()
-            .filter(|step| step.phase == phase)
-            .collect();
+        let steps = essential.steps().filter(|step| step.phase == phase);
+        let steps: Vec<&Step> = steps.collect();
         if steps.is_empty() {
             continue;
         }
@@ -60,7 +68,7 @@ pub fn text_with(plan: &Plan, style: Style, details: &Details) -> String {
         let heading = paint(style.color, DIM, phase_heading(phase));
         line(&mut out, style, 2, &heading);
         for step in steps {
-            self::step(&mut out, step, plan, style, details);
+            self::step(&mut out, step, &essential, style, details);
         }
     }
     for blocked in &plan.blocked {
@@ -74,10 +82,13 @@ pub fn text_with(plan: &Plan, style: Style, details: &Details) -> String {
         line(&mut out, style, 8, &help);
         let _ = writeln!(out, "  code: {}", blocked.code);
     }
-    if !(plan.notes.is_empty() && plan.not_restorable.is_empty() && plan.unmanaged.is_empty()) {
+    let notes = plan.notes.iter();
+    let notes = notes.filter(|note| style.verbose || !note.code.is_transport());
+    let mut notes = notes.peekable();
+    if notes.peek().is_some() || !plan.not_restorable.is_empty() || !plan.unmanaged.is_empty() {
         out.push('\n');
     }
-    for note in &plan.notes {
+    for note in notes {
         line(&mut out, style, 6, &format!("note: {note} [{}]", note.code));
     }
     for resource in &plan.not_restorable {
@@ -90,7 +101,10 @@ pub fn text_with(plan: &Plan, style: Style, details: &Details) -> String {
     }
     unmanaged(&mut out, &plan.unmanaged, style);
     out.push('\n');
-    line(&mut out, style, 2, &count_line(plan));
+    if let Some(legend) = essential.legend(style, out.contains(" -> ")) {
+        line(&mut out, style, 2, &paint(style.color, DIM, &legend));
+    }
+    line(&mut out, style, 2, &count_line(&essential, style));
     out
 }
 
@@ -159,21 +173,15 @@ fn phase_heading(phase: Phase) -> &'static str {
     }
 }
 
-fn step(out: &mut String, step: &Step, plan: &Plan, style: Style, details: &Details) {
+fn step(out: &mut String, step: &Step, essential: &Essential<'_>, style: Style, details: &Details) {
     let mut title = step_title(Verb::of_step(step), &step.address, style);
     // A detail also has the bytes to send.
-    if step.bytes_to_send > 0 && step.detail.is_none() {
+    if step.detail.is_none() && shows_bytes(step.bytes_to_send, style.verbose) {
         let _ = write!(title, "  ({} to send)", units::bytes(step.bytes_to_send));
     }
     line(out, style, BELOW, &title);
-    let causes = std::iter::once(&step.cause).chain(&step.further_causes);
-    // Where a release is destroyed, that is why.
-    let is_destroyed = plan.manifest.destroyed().is_some();
-    let causes = causes.filter(|cause| !(is_destroyed && **cause == Cause::Undeclared));
-    for cause in causes {
-        if let Some(text) = cause_text(cause, style) {
-            line(out, style, BELOW, &below(&text));
-        }
+    for text in causes(step, essential, style, details) {
+        line(out, style, BELOW, &below(&text));
     }
     if let Some(detail) = &step.detail {
         line(out, style, BELOW, &below(detail));
@@ -184,13 +192,48 @@ fn step(out: &mut String, step: &Step, plan: &Plan, style: Style, details: &Deta
         line(out, style, BELOW, &below(&text));
     }
     changes(out, step, style, details);
-    if style.commands {
+    if style.verbose {
         for command in &step.commands {
             let command = format!("$ {}", indented(command, "              "));
             let _ = writeln!(out, "            {}", paint(style.color, DIM, &command));
         }
     }
 }
+
+/// Returns why a step is needed: a line for each difference, and one for all resources whose change leads to it.
+fn causes(step: &Step, essential: &Essential<'_>, style: Style, details: &Details) -> Vec<String> {
+    let causes = std::iter::once(&step.cause).chain(&step.further_causes);
+    let (mut texts, mut because) = (vec![], vec![]);
+    for cause in causes {
+        match cause {
+            // If a release is destroyed, that is why.
+            Cause::Undeclared if essential.plan.manifest.destroyed().is_some() => {}
+            Cause::DependsOn { address } if !style.verbose => {
+                because.extend(essential.stands_for(address));
+            }
+            // The diff, or the list of files, says it.
+            Cause::Differs { attribute, .. }
+                if ["content", "size"].contains(&attribute.as_str())
+                    && !style.verbose
+                    && (has_diff(step, details) || !step.changes.is_empty()) => {}
+            cause => texts.extend(cause_text(cause, style)),
+        }
+    }
+    because.sort();
+    because.dedup();
+    let mut names: Vec<String> = because.iter().map(ToString::to_string).collect();
+    if names.len() > MOST_REASONS + 1 {
+        let more = names.split_off(MOST_REASONS).len();
+        names.push(format!("{more} more"));
+    }
+    if !names.is_empty() {
+        texts.push(format!("because of {}", names.join(", ")));
+    }
+    texts
+}
+
+/// The number of resources that are named as reasons; `-v` names all.
+const MOST_REASONS: usize = 3;
 
 /// Formats `web (down 0.9 s the last time)`.
 fn restart(restart: &Restart) -> String {
@@ -224,27 +267,44 @@ pub(super) fn cause_text(cause: &Cause, style: Style) -> Option<String> {
             attribute,
             found,
             wanted,
-        } => Some(format!(
-            "{attribute}: {} -> {}",
-            shortened(found, style),
-            shortened(wanted, style)
-        )),
+        } => Some(match (is_digest(found), is_digest(wanted)) {
+            (true, true) if !style.verbose => format!("{attribute}: changed"),
+            (false, true) if !style.verbose => format!("{attribute}: {}", shortened(found, style)),
+            _ => format!(
+                "{attribute}: {} -> {}",
+                shortened(found, style),
+                shortened(wanted, style)
+            ),
+        }),
         Cause::DependsOn { address } => Some(format!("because of {address}")),
         Cause::Undeclared => Some("no longer declared".to_owned()),
     }
 }
 
-/// Formats `Plan: 3 to create, 1 to update, 5 unchanged; 448 MiB to send`.
-fn count_line(plan: &Plan) -> String {
-    let line = summary_line(&plan.summary, plan.steps.iter().map(Verb::of_step));
+/// Whether a value is the first part of a digest: people learn nothing from it.
+fn is_digest(value: &str) -> bool {
+    value.len() == 12 && value.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// The milliseconds from which the time that sending takes is worth a mention.
+const WORTH_SAYING: u64 = 2000;
+
+/// Formats `Plan: 3 to create, 1 to update, 5 unchanged; 448 MiB to send, about 40 s`.
+fn count_line(essential: &Essential<'_>, style: Style) -> String {
+    let plan = essential.plan;
+    let line = summary_line(&essential.summary(), essential.steps().map(Verb::of_step));
     if plan.is_empty() {
         return line;
     }
     let mut line = format!("Plan: {line}");
-    if plan.bytes_to_send() > 0 {
+    let bytes = plan.bytes_to_send();
+    if shows_bytes(bytes, style.verbose) {
         let about = if plan.is_estimated() { "about " } else { "" };
-        let bytes = units::bytes(plan.bytes_to_send());
-        let _ = write!(line, "; {about}{bytes} to send");
+        let _ = write!(line, "; {about}{} to send", units::bytes(bytes));
+    }
+    let takes = plan.speeds.sending(bytes);
+    if plan.speeds.link.is_some() && takes >= WORTH_SAYING {
+        let _ = write!(line, ", about {}", units::time(takes));
     }
     line
 }

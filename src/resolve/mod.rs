@@ -12,7 +12,10 @@ use std::{
 use camino::{Utf8Path, Utf8PathBuf};
 
 pub(crate) use kept::{Kept, KeptError};
-use o3r_core::{rendered::Rendered, units};
+use o3r_core::{
+    rendered::{Content, Rendered},
+    units,
+};
 
 use crate::{
     compose::{Reading, Refusal, Release as ComposeRelease, read_project},
@@ -251,6 +254,9 @@ fn read_compose(
     })
 }
 
+/// Fewer bytes, such as a build number, are no secret, and would be found in any file.
+const SHORTEST_SECRET: usize = 6;
+
 /// Names a file that is rendered, where the path of another one is named.
 fn rendered_from(local: &Utf8Path) -> Utf8PathBuf {
     let (above, name) = (local.parent(), local.file_name().unwrap_or_default());
@@ -394,6 +400,14 @@ impl Resolver<'_> {
                 && let Some(rendered) = self.render(pointer, &file.local, file.bytes)
             {
                 (file.sha256, file.bytes) = rendered;
+                if self
+                    .rendered
+                    .get(&file.sha256)
+                    .is_some_and(Content::is_secret)
+                {
+                    file.secret = true;
+                    file.local = rendered_from(&file.local);
+                }
             }
         }
         self.findings.len() == before
@@ -416,7 +430,10 @@ impl Resolver<'_> {
             }
         };
         match template::render(self.loaded, local, &text) {
-            Ok(rendered) => Some(self.keep(rendered)),
+            Ok(rendered) if self.has_secret(&rendered) => {
+                Some(self.keep(Content::secret(rendered)))
+            }
+            Ok(rendered) => Some(self.keep(rendered.into())),
             Err(finding) => {
                 self.findings.push(*finding);
                 None
@@ -424,15 +441,30 @@ impl Resolver<'_> {
         }
     }
 
-    fn keep(&mut self, content: Vec<u8>) -> (Digest, u64) {
-        let (sha256, bytes) = (Digest::of(&content), content.len() as u64);
-        self.rendered.insert(sha256, content.into());
+    /// Whether a rendered text has a value of this machine's environment, directly or by a variable of the manifest.
+    fn has_secret(&self, rendered: &[u8]) -> bool {
+        let values = self.loaded.variables.get("env");
+        let mut values = values
+            .and_then(serde_json::Value::as_object)
+            .into_iter()
+            .flatten();
+        let text = String::from_utf8_lossy(rendered);
+        values.any(|(_, value)| {
+            let value = value.as_str().unwrap_or_default();
+            value.len() >= SHORTEST_SECRET && text.contains(value)
+        })
+    }
+
+    fn keep(&mut self, content: Content) -> (Digest, u64) {
+        let bytes = content.bytes();
+        let (sha256, bytes) = (Digest::of(bytes), bytes.len() as u64);
+        self.rendered.insert(sha256, content);
         (sha256, bytes)
     }
 
     /// Returns the `.env` with the variables of a project.
     fn environment(&mut self, number: usize, compose: &types::Compose) -> ProjectFile {
-        let (sha256, bytes) = self.keep(env_text(&compose.env).into_bytes());
+        let (sha256, bytes) = self.keep(Content::secret(env_text(&compose.env).into_bytes()));
         let place = self.loaded.place(&format!("/compose/{number}/env"));
         ProjectFile {
             relative: ENV_FILE.to_owned(),

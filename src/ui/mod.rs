@@ -15,6 +15,7 @@ pub use self::progress::{Preparing, Progress};
 use crate::surroundings::variable;
 use crate::{
     cli::{Color, Global},
+    plan::Plan,
     render::{self, Sign, paint},
 };
 use o3r_core::names::escape_lines;
@@ -69,7 +70,7 @@ impl Ui {
         render::Style {
             color: self.color_out,
             ascii: self.ascii,
-            commands: self.verbose > 0,
+            verbose: self.verbose > 0,
             width: self.width_out,
         }
     }
@@ -105,7 +106,7 @@ impl Ui {
         render::Style {
             color: self.color_err,
             ascii: self.ascii,
-            commands: self.verbose > 0,
+            verbose: self.verbose > 0,
             width: self.width_err,
         }
     }
@@ -184,9 +185,9 @@ impl Ui {
         read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
     }
 
-    /// Creates the progress display for an apply of `total` steps.
-    pub fn progress(self, total: usize) -> Progress {
-        Progress::new(self, total)
+    /// Creates the progress display for the apply of a plan.
+    pub fn progress(self, plan: &Plan) -> Progress {
+        Progress::new(self, render::numbers(plan, self.verbose > 0))
     }
 
     /// Colours text green, for stderr.

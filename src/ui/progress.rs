@@ -11,7 +11,7 @@ use super::{Ui, layers};
 use crate::{
     apply::{Event, Observer},
     image::{LayerSpan, Work, WorkProgress},
-    plan::{Action, Verb},
+    plan::{Action, Step, Verb},
     render::{self, Sign},
 };
 
@@ -129,9 +129,13 @@ impl Drop for Shown {
 /// Shows the progress of an apply.
 pub struct Progress {
     ui: Ui,
-    total: usize,
+    /// The number of each step among those that are shown.
+    numbers: Vec<Option<usize>>,
     current: Mutex<Option<Running>>,
 }
+
+/// The time from which an internal step that is done gets a line.
+const WORTH_A_LINE: Duration = Duration::from_secs(1);
 
 /// How a step ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,24 +145,14 @@ enum End {
     Interrupted,
 }
 
-/// The past tense of a step's verb.
-fn past(verb: Verb) -> &'static str {
-    match verb {
-        Verb::Action(Action::Create) => "created",
-        Verb::Action(Action::Update) => "updated",
-        Verb::Action(Action::Replace) => "replaced",
-        Verb::Action(Action::Remove) => "removed",
-        Verb::Action(Action::Run) => "ran",
-        Verb::Rename => "renamed",
-    }
-}
-
 /// The current step.
 struct Running {
     title: String,
     /// The title once the step is done.
     done: String,
     bytes: u64,
+    /// Whether its end is worth a line only if it took long or failed.
+    is_internal: bool,
     /// Whether `bytes` is an estimate.
     about: bool,
     sent: u64,
@@ -175,11 +169,12 @@ impl Observer for Progress {
     fn event(&self, event: Event<'_>) {
         match event {
             Event::Started(step) => {
-                let number = format!("[{}/{}]", step.id, self.total);
+                let number = self.number(step);
+                let prefix = number.as_deref().unwrap_or_default();
                 let (verb, address) = (Verb::of_step(step), &step.address);
-                let title = format!("{number} {} {address}", verb.name());
-                let done = format!("{number} {} {address}", past(verb));
-                self.start(title, done, step.bytes_to_send);
+                let title = format!("{prefix}{} {address}", verb.name());
+                let done = format!("{prefix}{} {address}", verb.past());
+                self.start(title, done, step.bytes_to_send, number.is_none());
             }
             Event::Image {
                 bytes,
@@ -220,15 +215,22 @@ impl Observer for Progress {
 }
 
 impl Progress {
-    pub(super) fn new(ui: Ui, total: usize) -> Self {
+    pub(super) fn new(ui: Ui, numbers: Vec<Option<usize>>) -> Self {
         Self {
             ui,
-            total,
+            numbers,
             current: Mutex::new(None),
         }
     }
 
-    fn start(&self, title: String, done: String, bytes: u64) {
+    /// Formats `[2/8] `; `None` for an internal step.
+    fn number(&self, step: &Step) -> Option<String> {
+        let number = (*self.numbers.get(step.id.checked_sub(1)?)?)?;
+        let total = self.numbers.iter().flatten().count();
+        Some(format!("[{number}/{total}] "))
+    }
+
+    fn start(&self, title: String, done: String, bytes: u64, is_internal: bool) {
         let bars = self.ui.draws.then(|| Bars::new(self.ui, &title, bytes));
         let now = Instant::now();
         if let Some(mut current) = self.current() {
@@ -236,6 +238,7 @@ impl Progress {
                 title,
                 done,
                 bytes,
+                is_internal,
                 about: false,
                 sent: 0,
                 layers: vec![],
@@ -265,6 +268,9 @@ impl Progress {
             End::Interrupted => format!("{} interrupted", running.title),
         };
         let took = running.start.elapsed();
+        if is_done && running.is_internal && took < WORTH_A_LINE {
+            return;
+        }
         let mut line = format!("{sign} {what} ({}", render::duration(took));
         // The throughput of a few bytes means nothing.
         if running.bytes >= BAR_FROM {
@@ -545,6 +551,7 @@ mod tests {
                 title: String::new(),
                 done: String::new(),
                 bytes,
+                is_internal: false,
                 about: false,
                 sent,
                 layers: vec![],

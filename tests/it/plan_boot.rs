@@ -75,14 +75,17 @@ pub(crate) fn boot(plan: &Plan) -> String {
     });
     plan.summary = plan::Summary::default();
     let style = render::Style {
-        commands: true,
+        verbose: true,
         ..render::Style::default()
     };
     let text = render::text(&plan, style);
     let lines = text
         .lines()
         .skip(1)
-        .filter(|line| !line.starts_with("Plan: ") && !line.starts_with("Nothing to do"))
+        .filter(|line| {
+            let ends = ["Plan: ", "Nothing to do", "legend: "];
+            !ends.iter().any(|end| line.starts_with(end))
+        })
         .filter(|line| !line.is_empty());
     lines.collect::<Vec<_>>().join("\n")
 }
@@ -104,11 +107,11 @@ const LEFT: &str = "[[compose]]\nname = \"app\"\n";
 #[tokio::test]
 async fn the_older_generation_enables_and_disables_units() {
     insta::assert_snapshot!(planned(world(), ON, "").await, @r"
-        switch
-          + create  autostart.app
-                    $ systemctl --user enable -- oem-dc@app.service
-                    $ sync
-        ");
+    switch
+      + create  autostart.app
+                $ systemctl --user enable -- oem-dc@app.service
+                $ sync
+    ");
     let mut enabled = world();
     enabled.autostart.enabled.insert("app".into());
     assert_eq!(planned(enabled.clone(), ON, "").await, "");
@@ -152,12 +155,12 @@ async fn the_newer_generation_needs_policies_and_its_service() {
       code: no-restart-policy
     ");
     insta::assert_snapshot!(planned(newer(), ON, "    restart: always\n").await, @r"
-        switch
-          ~ update  service.oem-dc-autostart
-                    state: disabled -> enabled
-                    $ systemctl --user enable -- oem-dc-autostart.service
-                    $ sync
-        ");
+    switch
+      ~ update  service.oem-dc-autostart
+                state: disabled -> enabled
+                $ systemctl --user enable -- oem-dc-autostart.service
+                $ sync
+    ");
     let stopped = format!("{ON}state = \"stopped\"\n");
     insta::assert_snapshot!(planned(newer(), &stopped, "    restart: always\n").await, @r#"
     switch
@@ -255,7 +258,7 @@ async fn an_unknown_or_undeclared_effect_of_a_boot_is_noted() {
         found.template = None;
         found.service = Some("static".into());
     };
-    insta::assert_snapshot!(with(static_service).await, @"note: oem-dc-autostart.service cannot be enabled (it has no [Install] section): whether it starts at boot could not be determined [boot-service-static]");
+    insta::assert_snapshot!(with(static_service).await, @r#"note: oem-dc-autostart.service cannot be enabled (it has no [Install] section): whether it starts at boot could not be determined [boot-service-static]"#);
     let stopped = format!("{ON}state = \"stopped\"\n");
     insta::assert_snapshot!(planned(newer(), &stopped, "    restart: unless-stopped\n").await, @r#"
     switch
@@ -318,16 +321,16 @@ async fn disabled_services_lose_unit_and_policies_and_nothing_else() {
         "vpu",
     );
     insta::assert_snapshot!(boot(&plan), @r"
-        switch
-          - remove  autostart.old-demo
-                    oem-dc@old-demo.service: enabled -> disabled
-                    container c-a: restart policy: always -> no
-                    container c-b: restart policy: unless-stopped -> no
-                    $ systemctl --user disable -- oem-dc@old-demo.service
-                    $ sync
-                    $ docker container update --restart=no aaaaaaaaaaaa
-                    $ docker container update --restart=no bbbbbbbbbbbb
-        ");
+    switch
+      - remove  autostart.old-demo
+                oem-dc@old-demo.service: enabled -> disabled
+                container c-a: restart policy: always -> no
+                container c-b: restart policy: unless-stopped -> no
+                $ systemctl --user disable -- oem-dc@old-demo.service
+                $ sync
+                $ docker container update --restart=no aaaaaaaaaaaa
+                $ docker container update --restart=no bbbbbbbbbbbb
+    ");
     let undo = plan.steps[0].undo.iter();
     let undo: Vec<String> = undo.map(plan::Command::to_display).collect();
     insta::assert_snapshot!(undo.join("\n"), @r"

@@ -30,20 +30,20 @@ async fn the_name_is_set_and_saved_with_the_saved_settings() {
         ""
     );
     insta::assert_snapshot!(planned(device("", json!({})), NAMED, "").await, @r#"
-        switch
-          ~ update  vpu.name
-                    name: (none) -> agv-17
-                    name after the next boot: (none) -> agv-17
-                    $ device-api:80 set '{"device":{"info":{"name":"agv-17"}}}'
-                    $ device-api:80 saveInit /device/info/name
-        "#);
+    switch
+      ~ update  vpu.name
+                name: (none) -> agv-17
+                name after the next boot: (none) -> agv-17
+                $ device-api:80 set '{"device":{"info":{"name":"agv-17"}}}'
+                $ device-api:80 saveInit /device/info/name
+    "#);
     let port = json!({"ports": {"port0": {"state": "RUN"}}});
     insta::assert_snapshot!(planned(device("agv-17", port.clone()), NAMED, "").await, @r"
-        switch
-          ~ update  vpu.name
-                    name after the next boot: (none) -> agv-17
-                    $ device-api:80 saveInit /device/info/name /ports/port0/state
-        ");
+    switch
+      ~ update  vpu.name
+                name after the next boot: (none) -> agv-17
+                $ device-api:80 saveInit /device/info/name /ports/port0/state
+    ");
     // Saved already: other temporary settings stay temporary.
     let temporary =
         json!({"device": {"info": {"name": "agv-17"}}, "ports": {"port0": {"state": "IDLE"}}});

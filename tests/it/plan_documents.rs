@@ -34,7 +34,7 @@ fn old_documents_are_read_and_keep_the_schema() {
     insta::assert_snapshot!(render::text(
         &plan,
         render::Style {
-            commands: true,
+            verbose: true,
             ..render::Style::default()
         }
     ));

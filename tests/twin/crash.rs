@@ -15,7 +15,8 @@ fn converges(site: &Site, twin: &Twin, app: &App) {
 /// Starts applying `app` and waits until a step of this name is done.
 fn apply_until(site: &Site, app: &App, step: &str) -> Running {
     app.write(site);
-    let mut apply = site.start(&["apply", "--yes"]);
+    // Internal steps, such as tags, have a line only with -v.
+    let mut apply = site.start(&["apply", "--yes", "-v"]);
     if apply.wait_for(step) {
         return apply;
     }

@@ -100,7 +100,7 @@ fn zstd_if_the_vpu_has_it() {
     let site = Site::through(&link, &twin);
     let bytes = write(&site, &[33 * MIB, 18 * MIB]);
     link.slow(4_000_000);
-    let apply = site.start(&["apply", "--yes"]);
+    let apply = site.start(&["apply", "--yes", "-v"]);
     link.wait_for(bytes * 9 / 10);
     link.cut();
     let ran = apply.finish().exits(0);

@@ -80,7 +80,7 @@ fn release_that_was_cut_off_and_crashes_when_it_is_resumed() {
         bad.command = FAILS.to_owned();
         bad.write(&vpu.site);
         vpu.site.write("conf/new.txt", "new in 1.1.0");
-        let mut apply = vpu.site.start(&["apply", "--yes"]);
+        let mut apply = vpu.site.start(&["apply", "--yes", "-v"]);
         assert!(apply.wait_for(step), "{:?}", apply.finish());
         apply.signal("KILL");
         apply.finish().exits(137);

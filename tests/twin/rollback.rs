@@ -59,7 +59,7 @@ fn the_release_before_comes_back_without_sending_anything() {
         .says_not("compose.hello/docker");
     two.runs_on(&twin);
     let shown = elsewhere.run(&["rollback", "--dry-run"]).exits(0);
-    shown.says("version: 1.1.0 -> 1.0.0");
+    shown.says("release hello: 1.1.0 -> 1.0.0");
     let shown = elsewhere.run(&["rollback", "1.0.0", "--dry-run", "--format", "json"]);
     let shown: serde_json::Value = serde_json::from_str(&shown.exits(0).stdout).unwrap();
     assert_eq!(shown["manifest"]["path"], "release 1.0.0 of hello");

@@ -53,15 +53,35 @@ fn what_is_planned_is_rendered_and_interpolates_at_boot() {
     );
     site.nothing_to_do();
 
-    // The diff is that of what is rendered; one value changes what depends on it.
+    // The diff is that of what is rendered, but none shows a value of this machine's environment.
     let path = site.path("deploy.toml");
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, text.replace("built by", "made by")).unwrap();
+    let robot =
+        "id = {{ vars.robot_id }}\nserial = \"{{ vpu.serial }}\"\nspeed = {{ vars.robot_id }}\n";
+    site.write("conf.d/robot.toml", robot);
     site.run(&["plan", "-v"])
         .exits(0)
-        .says("-hello from agv-17, built by tester")
-        .says("+hello from agv-17, made by tester")
+        .says("+speed = 17")
+        .says("file.hello/conf/greeting.txt")
+        .says_not("by tester")
         .says_not("ROBOT=");
+    site.run(&["plan", "--format", "sh", "-o", "script"])
+        .exits(0)
+        .says("conf/greeting.txt holds secrets and was not copied");
+    let payloads = || {
+        let files = std::fs::read_dir(site.path("script/payload")).unwrap();
+        let contents = files.map(|file| std::fs::read(file.unwrap().path()).unwrap());
+        contents.collect::<Vec<_>>().concat()
+    };
+    let contains = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).contains("made by tester");
+    assert!(!contains(payloads()));
+    site.run(&["plan", "--format", "sh", "-o", "script", "--with-secrets"])
+        .exits(0);
+    assert!(contains(payloads()));
+    site.run(&["plan", "--with-secrets", "-o", "plan.json"])
+        .exits(1)
+        .says("add --format sh");
     site.apply();
     assert!(twin.oem(seen).contains("made by tester"));
     site.run(&["rollback", "--yes"]).exits(0);

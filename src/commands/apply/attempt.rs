@@ -8,6 +8,7 @@ use super::{
     ended::{command, failed, interrupted, locked},
     lock::free_lock,
     now::what_runs,
+    outcome::Outcome as Done,
     reached, show_plan,
     tries::Try,
     watch::Waiting,
@@ -22,7 +23,7 @@ use crate::{
     plan::{Address, Phase, Plan},
     prepare::Payloads,
     remote::Claim,
-    render,
+    render::{self, Details},
     ui::Ui,
 };
 
@@ -35,6 +36,8 @@ pub(super) struct Attempt<'a> {
     pub(super) waiting: &'a Waiting<'a>,
     /// The name under which the lock is held.
     pub(super) who: String,
+    /// What was done since the first step, over all attempts.
+    pub(super) outcome: Option<Done>,
     /// The plan that the user agreed to.
     pub(super) planned: Plan,
     /// What the plan sends.
@@ -120,7 +123,10 @@ impl Attempt<'_> {
             check_not_stale(&self.planned, &plan, "while apply waited")?;
         } else if !plan.does_the_same(&self.planned) {
             self.ui.note("the VPU changed; the new plan:");
-            let shown = details(session, &observed, &plan, self.ui).await?;
+            let shown = match self.args.format {
+                TextOrJson::Text => details(session, &observed, &plan).await?,
+                TextOrJson::Json => Details::new(),
+            };
             if !show_plan(
                 self.args.format,
                 !self.args.yes,
@@ -176,14 +182,15 @@ impl Attempt<'_> {
     }
 
     async fn execute(
-        &self,
+        &mut self,
         session: &Session,
         lock: &Held,
         result: &mut Applied,
     ) -> Result<Option<String>, Stop> {
         let plan = &self.planned;
+        self.outcome.get_or_insert_with(|| Done::begin(plan));
         let log = self.waiting.log;
-        let progress = Arc::new(self.ui.progress(plan.steps.len()));
+        let progress = Arc::new(self.ui.progress(plan));
         let options = apply::Options {
             rollback: !self.args.no_rollback,
             lock: Some(lock),
@@ -272,7 +279,11 @@ impl Attempt<'_> {
         if remaining.is_empty() {
             log.line("applied; a second plan is empty");
             if self.args.format == TextOrJson::Text {
-                ui.result(&reached(&remaining));
+                let reached = reached(&remaining);
+                ui.result(&match &self.outcome {
+                    Some(outcome) => format!("{reached}: {}", outcome.text(&observed)),
+                    None => reached,
+                });
             }
             return Ok(Exit::Done);
         }

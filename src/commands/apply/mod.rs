@@ -4,6 +4,7 @@ mod attempt;
 mod ended;
 mod lock;
 mod now;
+mod outcome;
 mod reconnect;
 mod tries;
 mod watch;
@@ -171,6 +172,7 @@ async fn run_inner(
         ui,
         waiting: &waiting,
         who,
+        outcome: None,
         planned: plan,
         payloads,
         held,
@@ -309,7 +311,10 @@ async fn prepare(
     if args.confirm_within.is_some() {
         can_be_confirmed(&plan)?;
     }
-    let shown = details(&session, &observed, &plan, ui).await?;
+    let shown = match args.format {
+        TextOrJson::Text => details(&session, &observed, &plan).await?,
+        TextOrJson::Json => Details::new(),
+    };
     if !show_plan(args.format, !unasked, ui, &plan, &shown, result)? {
         return Ok(None);
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use camino::Utf8Path;
 
 use crate::{
-    desired::{Contents, Desired},
+    desired::{Contents, Desired, is_secret},
     digest::Digest,
     facts::{self, Facts, Observed, Readings},
     offers::Offers,
@@ -16,6 +16,7 @@ use crate::{
         space::Staged,
     },
     remote,
+    rendered::Content,
     shell::Argv,
 };
 
@@ -175,7 +176,10 @@ impl<'a> Builder<'a> {
         match self.desired.contents {
             Contents::Here => {
                 let path = local.to_string();
-                let payload = Payload::new(PayloadSource::File { path }, sha256, bytes);
+                let rendered = self.desired.rendered.get(&sha256);
+                let secret = is_secret(&path) || rendered.is_some_and(Content::is_secret);
+                let mut payload = Payload::new(PayloadSource::File { path }, sha256, bytes);
+                payload.secret = secret;
                 Some(Command::with(command, payload))
             }
             Contents::OnVpu(_) => {

@@ -105,6 +105,9 @@ pub struct Payload {
     /// For an image: bytes that docker stores of it, or of its largest part, before it unpacks them.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub spool_bytes: u64,
+    /// Whether the bytes must not appear anywhere except on the VPU.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub secret: bool,
 }
 
 impl Payload {
@@ -116,6 +119,7 @@ impl Payload {
             bytes,
             estimated: false,
             spool_bytes: 0,
+            secret: false,
         }
     }
 

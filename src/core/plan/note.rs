@@ -81,6 +81,21 @@ crate::codes! {
     }
 }
 
+impl NoteCode {
+    /// Whether it is about how bytes reach the VPU: only the details of a plan show it.
+    pub fn is_transport(self) -> bool {
+        matches!(
+            self,
+            Self::WholeImages
+                | Self::LinkSpeed
+                | Self::DeltaUsed
+                | Self::DeltaSlower
+                | Self::DeltaNoSpace
+                | Self::FilePatched
+        )
+    }
+}
+
 /// A remark on a plan that changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Note {

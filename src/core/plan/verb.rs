@@ -30,6 +30,18 @@ impl Verb {
         }
     }
 
+    /// Returns the verb in the past tense.
+    pub fn past(self) -> &'static str {
+        match self {
+            Self::Action(Action::Create) => "created",
+            Self::Action(Action::Update) => "updated",
+            Self::Action(Action::Replace) => "replaced",
+            Self::Action(Action::Remove) => "removed",
+            Self::Action(Action::Run) => "ran",
+            Self::Rename => "renamed",
+        }
+    }
+
     /// Returns the verb as shown to people.
     pub fn name(self) -> &'static str {
         match self {

@@ -1,9 +1,10 @@
 //! The section on what differs from the manifest.
 
-use o3r_core::plan::{BlockCode, Verb};
+use o3r_core::plan::{Address, BlockCode, Verb};
 
 use crate::{
     render::{
+        essential::{internal, without},
         sign::Sign,
         text::{BELOW, BOLD, Style, below, cause_text, indented, paint, step_title, summary_line},
         wrap::line,
@@ -35,13 +36,20 @@ pub(super) fn write(out: &mut String, drift: &Drift, style: Style) {
         line(out, style, 4, &none);
         return;
     }
-    let total = summary_line(summary, changes.iter().map(verb));
+    let addresses: Vec<&Address> = changes.iter().map(|change| &change.address).collect();
+    let (hidden, shown): (Vec<_>, Vec<_>) = changes
+        .iter()
+        .zip(internal(&addresses))
+        .partition(|(_, is_internal)| *is_internal);
+    let summary = without(*summary, hidden.iter().map(|(change, _)| change.action));
+    let changes = || shown.iter().map(|(change, _)| *change);
+    let total = summary_line(&summary, changes().map(verb));
     if let Some(release) = not_deployed {
         let what =
             format!("  release {release} is not deployed yet ({total}); see: o3r-deploy plan");
         line(out, style, 4, &what);
     }
-    for change in changes.iter().filter(|_| not_deployed.is_none()) {
+    for change in changes().filter(|_| not_deployed.is_none()) {
         let title = step_title(verb(change), &change.address, style);
         line(out, style, BELOW, &title);
         let causes = change.causes.iter();

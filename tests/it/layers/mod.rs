@@ -261,14 +261,8 @@ async fn a_layer_that_vanishes_after_the_plan_is_sent() {
       + create  image.app:2
                 load, 1 of 3 layers missing, 6.00 KiB of 498 KiB to send
 
-    switch
-      + create  tag.app:2
-
-    settle
-      ~ update  release.app  (860 B to send)
-                declared: 6101723b62c3 -> 70bdc9e02579
-
-    Plan: 2 to create, 1 to update; 6.84 KiB to send
+    legend: -v shows 2 internal steps
+    Plan: 1 to create
     ");
     vpu.world(|world| world.images.clear());
     let (report, fell_back) = execute(&vpu, &next, &plan).await;

@@ -408,7 +408,11 @@ async fn large_layers_are_compressed_while_they_are_sent() {
             "{said}"
         );
         assert!(plan.is_estimated());
-        let text = render::text(&plan, render::Style::default());
+        let style = render::Style {
+            verbose: true,
+            ..Default::default()
+        };
+        let text = render::text(&plan, style);
         assert!(text.contains("; about "), "{text}");
         let payload = plan.steps[0].actions[0].stdin.as_ref().unwrap();
         assert_eq!(payload.parts().len(), 3);
