@@ -153,7 +153,7 @@ pub(super) fn release_line(plan: &Plan) -> Option<String> {
     let record = plan.steps.iter().find(|step| step.is_record())?;
     let name = record.address.name();
     let causes = std::iter::once(&record.cause).chain(&record.further_causes);
-    let mut version = causes.filter_map(|cause| match cause {
+    let version = causes.filter_map(|cause| match cause {
         Cause::Differs {
             attribute,
             found,
@@ -161,7 +161,7 @@ pub(super) fn release_line(plan: &Plan) -> Option<String> {
         } if attribute == "version" => Some((found, wanted)),
         _ => None,
     });
-    let version = version.map(|(found, wanted)| format!("release {name}: {found} -> {wanted}"));
+    let mut version = version.map(|(found, wanted)| format!("release {name}: {found} -> {wanted}"));
     let first =
         || (record.action == Action::Create).then(|| format!("release {name}: first deployment"));
     version.next_back().or_else(first)
