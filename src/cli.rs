@@ -35,7 +35,7 @@ pub struct Cli {
 /// Options of every command.
 #[derive(Debug, Args)]
 pub struct Global {
-    /// Path of the manifest
+    /// Path of the manifest; by default, also looked for in the folders above
     #[arg(
         short,
         long,
@@ -44,6 +44,9 @@ pub struct Global {
         value_name = "FILE"
     )]
     pub file: Utf8PathBuf,
+    /// Whether the command line does not name the manifest.
+    #[arg(skip)]
+    pub is_default_file: bool,
     /// VPU to use: its `[vpus.NAME]` table overrides keys of `[vpu]`
     #[arg(long, global = true, value_name = "NAME")]
     pub vpu: Option<String>,

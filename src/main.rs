@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{ColorChoice, CommandFactory as _, FromArgMatches as _};
+use clap::{ColorChoice, CommandFactory as _, FromArgMatches as _, parser::ValueSource};
 use o3r_deploy::internal::{
     cli::{self, Cli, Global, Later},
     commands::{self, CommandError, Exit},
@@ -19,7 +19,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Exit {
-    let cli = match parse() {
+    let mut cli = match parse() {
         Ok(Parsed::Cli(cli)) => cli,
         Ok(Parsed::Later(later, global)) => {
             return failed(&commands::not_supported(later, &global), Ui::new(&global));
@@ -38,6 +38,7 @@ fn run() -> Exit {
     };
     let ui = Ui::new(&cli.global);
     trace(cli.global.verbose, ui);
+    commands::find_manifest(&mut cli, ui);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -120,7 +121,9 @@ fn parse() -> Result<Parsed, clap::Error> {
         let global = Global::from_arg_matches(&matches)?;
         return Ok(Parsed::Later(later, Box::new(global)));
     }
-    Cli::from_arg_matches(&matches).map(|cli| Parsed::Cli(Box::new(cli)))
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    cli.global.is_default_file = matches.value_source("file") == Some(ValueSource::DefaultValue);
+    Ok(Parsed::Cli(Box::new(cli)))
 }
 
 /// Sets up tracing: `-vv` shows debug messages with the

@@ -6,6 +6,7 @@ use std::{
     path::PathBuf,
 };
 
+use camino::Utf8PathBuf;
 use tokio::process::Command;
 
 /// Returns a command for a program on this machine, found on `PATH`.
@@ -29,4 +30,10 @@ pub(crate) fn variable_os(name: &str) -> Option<OsString> {
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]
 pub(crate) fn temporary() -> PathBuf {
     std::env::temp_dir()
+}
+
+/// Returns the working directory, if it exists and its path is UTF-8.
+#[expect(clippy::disallowed_methods, reason = "this is the one place")]
+pub(crate) fn current_directory() -> Option<Utf8PathBuf> {
+    Utf8PathBuf::from_path_buf(std::env::current_dir().ok()?).ok()
 }

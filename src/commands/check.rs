@@ -1,7 +1,7 @@
 //! `check`: validates the manifest and all it points to,
 //! for every VPU that it names, without connecting to one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::json;
 
@@ -90,16 +90,20 @@ async fn all_findings(
     ui: Ui,
 ) -> Vec<Diagnostic> {
     let mut findings = loaded.warnings.clone();
-    findings.extend(unsupported(loaded).into_iter().map(Diagnostic::warning));
+    findings.extend(unsupported(loaded));
     findings.extend(meaning::same_vpus(loaded));
     let resolved = session::resolve(loaded, cache, ui).await;
     let mut found = resolved.err().unwrap_or_default();
+    // What was found of the files that several VPUs share.
+    let mut seen = BTreeMap::new();
     if loaded.selection().is_err() {
         // Templates are rendered for each VPU below, and for none here.
         found.retain(|finding| finding.code != FindingCode::Template);
+    } else {
+        seen.insert(deployed(loaded), vec![]);
     }
     findings.extend(found);
-    let mut seen = BTreeSet::from([deployed(loaded)]);
+    let mut of_others: Vec<(Diagnostic, Vec<String>)> = vec![];
     let others = loaded.manifest.vpus.keys();
     for name in others.filter(|name| loaded.chosen.as_ref() != Some(name)) {
         // Its variables have values of their own.
@@ -110,21 +114,32 @@ async fn all_findings(
         let mut found = match manifest::load_with(&global.file, &options) {
             Ok(other) => {
                 let mut found = other.warnings.clone();
-                if seen.insert(deployed(&other)) {
+                let key = deployed(&other);
+                if !seen.contains_key(&key) {
                     let resolved = session::resolve(&other, cache, ui).await;
-                    found.extend(resolved.err().unwrap_or_default());
+                    seen.insert(key.clone(), resolved.err().unwrap_or_default());
                 }
+                found.extend(seen.get(&key).into_iter().flatten().cloned());
                 found
             }
             Err(LoadError::Invalid(invalid)) => invalid.into_vec(),
             Err(_) => vec![], // the file changed meanwhile
         };
-        // A finding about all VPUs is reported once; any other names the VPU that it is about.
         found.retain(|finding| !findings.contains(finding));
-        for finding in &mut found {
-            finding.message = format!("{}, with --vpu {}", finding.message, escape(name));
+        for finding in found {
+            match of_others.iter_mut().find(|(known, _)| *known == finding) {
+                Some((_, names)) => names.push(escape(name)),
+                None => of_others.push((finding, vec![escape(name)])),
+            }
         }
-        findings.extend(found);
+    }
+    // A finding about all VPUs is reported once; any other names the VPUs that it is about.
+    let all = loaded.manifest.vpus.len();
+    for (mut finding, names) in of_others {
+        if names.len() < all {
+            finding.message = format!("{}, with --vpu {}", finding.message, names.join(", "));
+        }
+        findings.push(finding);
     }
     findings
 }

@@ -27,7 +27,7 @@ pub(super) async fn open(
     cache: &LayerCache,
     ui: Ui,
 ) -> Result<Session, CommandError> {
-    let (connection, loaded) = kept::connect(global).await?;
+    let (connection, loaded) = kept::connect(global, ui).await?;
     let mut resolved = nothing_of(&connection, loaded.as_ref(), name).await?;
     resolved.desired.permits = permits;
     let sizes = Sizes::Exact;

@@ -18,7 +18,7 @@ pub(super) async fn run(
     args: &cli::History,
     ui: Ui,
 ) -> Result<Exit, CommandError> {
-    let (connection, loaded) = kept::connect(global).await?;
+    let (connection, loaded) = kept::connect(global, ui).await?;
     let history = observe::history(&connection.host).await?;
     let asked = kept::asked(args.name.as_ref(), loaded.as_ref());
     let lost = kept::lost_records(&connection.host, &history, asked).await?;

@@ -14,7 +14,10 @@ use crate::{
 };
 
 /// Connects to a VPU that something names; returns the manifest, too, if there is one.
-pub(super) async fn connect(global: &Global) -> Result<(Connection, Option<Loaded>), CommandError> {
+pub(super) async fn connect(
+    global: &Global,
+    ui: Ui,
+) -> Result<(Connection, Option<Loaded>), CommandError> {
     if let Some(version) = &global.release_version {
         return Err(CommandError::message(
             ErrorCode::UnknownRelease,
@@ -25,7 +28,7 @@ pub(super) async fn connect(global: &Global) -> Result<(Connection, Option<Loade
     look::is_named(global)?;
     let (loaded, _) = look::read(global)?;
     target::selected(global, loaded.as_ref())?;
-    let connection = Connection::open(global, loaded.as_ref()).await?;
+    let connection = Connection::open(global, loaded.as_ref(), ui).await?;
     Ok((connection, loaded))
 }
 

@@ -3,11 +3,11 @@
 use super::{
     CommandError, ErrorCode,
     session::{self, Connection},
-    target,
+    target::{self, NO_MANIFEST},
 };
 use crate::{
     cli::{DEFAULT_FILE, Global},
-    deployment::{self, FACTORY_ADDRESS},
+    deployment,
     host::SshHost,
     image::LayerCache,
     manifest::{LoadError, Loaded, Options, load_with, unsupported::unsupported},
@@ -15,9 +15,6 @@ use crate::{
     resolve::Resolved,
     ui::Ui,
 };
-
-/// Why there is nothing to compare with.
-const NO_MANIFEST: &str = "there is no deploy.toml in this folder";
 
 /// The port of the device's API if no manifest names one.
 const API_PORT: u16 = 80;
@@ -74,17 +71,13 @@ impl Look {
         ui: Ui,
     ) -> Result<Self, CommandError> {
         target::selected(global, loaded.as_ref())?;
-        match &loaded {
-            Some(loaded) => session::warn(loaded, ui),
-            None if target::is_guessed(global, false)? => ui.note(&format!(
-                "{NO_MANIFEST}: connecting to the factory address {FACTORY_ADDRESS}"
-            )),
-            None => {}
+        if let Some(loaded) = &loaded {
+            session::warn(loaded, ui);
         }
         let api_port = loaded
             .as_ref()
             .map_or(API_PORT, |l| l.manifest.vpu.api_port());
-        let connect = Connection::open(global, loaded.as_ref());
+        let connect = Connection::open(global, loaded.as_ref(), ui);
         let (wanted, connection) = match (&loaded, reason) {
             (Some(loaded), None) => {
                 let resolve = session::resolve(loaded, cache, ui);

@@ -9,6 +9,7 @@ mod destroy;
 mod details;
 mod error;
 mod files;
+mod find;
 mod forget;
 mod history;
 mod init;
@@ -25,6 +26,7 @@ mod target;
 
 pub use codes::ErrorCode;
 pub use error::{CommandError, Exit};
+pub use find::find_manifest;
 use serde_json::json;
 
 use self::{

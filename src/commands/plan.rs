@@ -252,7 +252,7 @@ fn write_script(
     for secret in &script.secrets {
         if !with_secrets {
             ui.note(&format!(
-                "{} holds secrets and was not copied; on the VPU, put it at payload/{}, or add --with-secrets",
+                "{} holds secrets and was not copied (--with-secrets copies it); on the VPU, put it at payload/{}",
                 secret.local, secret.name
             ));
             continue;

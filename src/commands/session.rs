@@ -10,12 +10,12 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::{
     CommandError, ErrorCode,
     kept::{self, Which},
-    target::{self, Table},
+    target::{self, NO_MANIFEST, Table},
 };
 use crate::surroundings::{temporary, variable};
 use crate::{
     cli::Global,
-    deployment::{Note, Planned, Vpu},
+    deployment::{FACTORY_ADDRESS, Note, Planned, Vpu},
     desired::Permits,
     device,
     host::{HostError, SshHost, SshOptions},
@@ -186,8 +186,18 @@ impl Connection {
     pub(super) async fn open(
         global: &Global,
         loaded: Option<&Loaded>,
+        ui: Ui,
     ) -> Result<Self, CommandError> {
         let options = target::ssh_options(global, loaded)?;
+        if target::is_guessed(global, has_host(loaded))? {
+            let why = match loaded {
+                Some(_) => "no host in the manifest, --host or $IFM3D_IP",
+                None => NO_MANIFEST,
+            };
+            ui.note(&format!(
+                "{why}: connecting to the factory address {FACTORY_ADDRESS}"
+            ));
+        }
         let table = Table::of(loaded);
         let host = SshHost::connect(&options).await;
         let host = host.map_err(|error| {
@@ -205,6 +215,11 @@ impl Connection {
             table,
         })
     }
+}
+
+/// Whether the manifest names the address of the VPU.
+fn has_host(loaded: Option<&Loaded>) -> bool {
+    loaded.is_some_and(|loaded| loaded.manifest.vpu.host.is_some())
 }
 
 /// A connected VPU with its desired state.
@@ -226,7 +241,7 @@ impl Session {
         cache: &LayerCache,
         ui: Ui,
     ) -> Result<Self, CommandError> {
-        let (connection, loaded) = kept::connect(global).await?;
+        let (connection, loaded) = kept::connect(global, ui).await?;
         let kept = kept::fetch(&connection, loaded.as_ref(), which, ui).await?;
         let (mut resolved, files) = kept.into_parts();
         resolved.desired.permits = permits;
@@ -274,7 +289,7 @@ impl Session {
         ui: Ui,
     ) -> Result<Self, CommandError> {
         let loaded = supported(global, ui)?;
-        let connect = Connection::open(global, Some(&loaded));
+        let connect = Connection::open(global, Some(&loaded), ui);
         let (resolved, connection) = tokio::join!(resolved(&loaded, cache, ui), connect);
         let mut resolved = resolved?;
         resolved.desired.permits = permits;

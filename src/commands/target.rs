@@ -14,6 +14,9 @@ use crate::{
     shell::quote,
 };
 
+/// Why nothing says which VPU is meant.
+pub(super) const NO_MANIFEST: &str = "there is no deploy.toml in this folder or above";
+
 /// The login user of a VPU if nothing names another one.
 pub(super) const USUAL_USER: &str = "oem";
 
@@ -73,13 +76,13 @@ pub(super) fn selected(global: &Global, loaded: Option<&Loaded>) -> Result<(), C
         .map_err(|error| session::load_error(LoadError::NoVpuSelected(error)))
 }
 
-/// Whether the factory address is used because nothing names a VPU: there is no manifest, no `--host` and no
-/// `$IFM3D_IP`.
+/// Whether the factory address is used because nothing names a VPU: neither the manifest (`is_named`), nor `--host`,
+/// nor `$IFM3D_IP`.
 ///
 /// # Errors
 /// `$IFM3D_IP` is not an address.
-pub(super) fn is_guessed(global: &Global, has_manifest: bool) -> Result<bool, CommandError> {
-    Ok(!has_manifest && global.host.is_none() && environment()?.is_none())
+pub(super) fn is_guessed(global: &Global, is_named: bool) -> Result<bool, CommandError> {
+    Ok(!is_named && global.host.is_none() && environment()?.is_none())
 }
 
 /// Returns `$IFM3D_IP`, if set.

@@ -1,24 +1,47 @@
 //! Queries the device's identity, and what it saved for its next boot.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
-use super::{DeviceError, call, json, saved};
+use super::{DeviceError, call, json, saved, settings};
 use crate::host::Host;
 use o3r_core::facts::{Device, Probed, Query};
 
-/// Returns name, serial number and firmware; if the query has a name, also what is saved. After a
+/// Returns name, serial number and firmware; if the query has settings or a name, also what is
+/// saved. After a
 /// failure, returns the reason and what to do about it.
 pub async fn observe<H: Host>(host: &H, query: &Query) -> (Probed<Device>, Option<String>) {
     let mut device = match identify(host, query.api_port).await {
         Ok(device) => device,
         Err(error) => return (Probed::Unknown(error.to_string()), error.help()),
     };
-    let Some(wanted) = &query.device_name else {
+    if query.device_name.is_none() && query.device_settings.is_empty() {
         return (Probed::Known(device), None);
+    }
+    let port = query.api_port;
+    let mut wanted = query.device_settings.clone();
+    let name = query.device_name.as_ref();
+    wanted.extend(name.map(|name| (super::NAME.to_owned(), name.as_str().into())));
+    let asked = async {
+        let init = saved::init(host, port).await?;
+        let saved = saved::saved(host, port, &init, &wanted).await?;
+        let settings = if query.device_settings.is_empty() {
+            BTreeMap::new()
+        } else {
+            settings::observe(host, port, &init, &query.device_settings).await?
+        };
+        Ok::<_, DeviceError>((saved, settings))
     };
-    let saved = saved::saved(host, query.api_port, wanted).await;
-    let help = saved.as_ref().err().and_then(DeviceError::help);
-    device.saved = Some(saved.into());
+    let asked = asked.await;
+    let help = asked.as_ref().err().and_then(DeviceError::help);
+    match asked {
+        Ok((saved, settings)) => {
+            device.saved = Some(Probed::Known(saved));
+            device.settings = settings;
+        }
+        Err(error) => device.saved = Some(Probed::Unknown(error.to_string())),
+    }
     (Probed::Known(device), help)
 }
 
@@ -37,6 +60,7 @@ fn device(config: &Value) -> Device {
         serial: owned(text("/device/info/serialNumber")),
         firmware: owned(firmware),
         saved: None,
+        settings: BTreeMap::new(),
     }
 }
 

@@ -5,6 +5,7 @@ mod client;
 mod error;
 mod identity;
 mod saved;
+mod settings;
 
 use o3r_core::device_words::NAME;
 use serde_json::Value;

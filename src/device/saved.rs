@@ -1,34 +1,46 @@
 //! Determines what the device saved for its next boot, and what saving again would persist.
 
-use std::collections::BTreeSet;
-
 use serde_json::Value;
 
 use super::{DeviceError, NAME, call, json};
 use crate::host::Host;
-use o3r_core::facts::Saved;
+use o3r_core::{
+    device_words::{Settings, is_same_value, settings, unescape},
+    facts::Saved,
+};
 
-/// Returns what is saved. Compares current values only if the saved name is not `wanted`, the
-/// declared one.
+/// Returns what is saved for the next boot, as the device has it.
+pub(super) async fn init<H: Host>(host: &H, port: u16) -> Result<Value, DeviceError> {
+    let init = call(host, port, &["getInit"]).await?;
+    if init.trim().is_empty() {
+        return Ok(Value::Null); // nothing was ever saved
+    }
+    json(&init)
+}
+
+/// Returns what is saved. Compares current values only if a value of `wanted` is to be saved.
 pub(super) async fn saved<H: Host>(
     host: &H,
     port: u16,
-    wanted: &str,
+    init: &Value,
+    wanted: &Settings,
 ) -> Result<Saved, DeviceError> {
-    let init = call(host, port, &["getInit"]).await?;
-    let init = if init.trim().is_empty() {
-        Value::Null // nothing was ever saved
-    } else {
-        json(&init)?
-    };
-    let mut saved = read(&init);
-    let is_saved = saved.name.as_deref() == Some(wanted);
-    if is_saved || saved.pointers.iter().all(|pointer| pointer == NAME) {
+    let mut saved = read(init);
+    let is_saved = wanted.iter().all(|(pointer, wanted)| {
+        let saved = init.pointer(pointer);
+        saved.is_some_and(|saved| is_same_value(saved, wanted))
+    });
+    if is_saved
+        || saved
+            .pointers
+            .iter()
+            .all(|pointer| wanted.contains_key(pointer))
+    {
         return Ok(saved);
     }
     // The whole configuration: a pointer to a missing value would fail the whole call.
     let now = json(&call(host, port, &["get"]).await?)?;
-    compare(&mut saved, &init, &now);
+    compare(&mut saved, init, &now, wanted);
     if !saved.differing.is_empty() || !saved.missing.is_empty() {
         // Clocks and counters change all the time. A device without a schema is assumed to have
         // none.
@@ -41,8 +53,7 @@ pub(super) async fn saved<H: Host>(
 
 /// Reads the saved name and the pointers of all saved values.
 fn read(init: &Value) -> Saved {
-    let mut pointers = BTreeSet::new();
-    leaves(init, &mut String::new(), &mut pointers);
+    let pointers = settings(init, true).into_keys().collect();
     Saved {
         name: init
             .pointer(NAME)
@@ -53,39 +64,16 @@ fn read(init: &Value) -> Saved {
     }
 }
 
-// The JSON parser limits the depth.
-fn leaves(value: &Value, path: &mut String, found: &mut BTreeSet<String>) {
-    match value {
-        Value::Object(members) if !members.is_empty() => {
-            for (key, member) in members {
-                let length = path.len();
-                path.push('/');
-                path.push_str(&key.replace('~', "~0").replace('/', "~1"));
-                leaves(member, path, found);
-                path.truncate(length);
-            }
-        }
-        _ if path.is_empty() => {}
-        _ => drop(found.insert(path.clone())),
-    }
-}
-
-/// Records which saved values differ now or are missing. The name is not compared: the plan sets
-/// it.
-fn compare(saved: &mut Saved, init: &Value, now: &Value) {
-    for pointer in saved.pointers.iter().filter(|pointer| *pointer != NAME) {
+/// Records which saved values differ now or are missing. Those of `wanted` are not compared: the plan sets them.
+fn compare(saved: &mut Saved, init: &Value, now: &Value, wanted: &Settings) {
+    let others = saved.pointers.iter();
+    for pointer in others.filter(|pointer| !wanted.contains_key(*pointer)) {
         match (init.pointer(pointer), now.pointer(pointer)) {
             (Some(saved), Some(now)) if is_same_value(saved, now) => {}
             (_, Some(_)) => drop(saved.differing.insert(pointer.clone())),
             (_, None) => drop(saved.missing.insert(pointer.clone())),
         }
     }
-}
-
-/// Whether two values are the same setting: `1` and `1.0` are.
-fn is_same_value(one: &Value, two: &Value) -> bool {
-    one == two
-        || matches!((one.as_f64(), two.as_f64()), (Some(one), Some(two)) if (one - two).abs() <= f64::EPSILON * one.abs())
 }
 
 /// Removes settings that are read-only.
@@ -99,10 +87,10 @@ fn forget_read_only(saved: &mut Saved, schema: &Value) {
     }
 }
 
-fn is_read_only(schema: &Value, pointer: &str) -> bool {
+pub(super) fn is_read_only(schema: &Value, pointer: &str) -> bool {
     let mut node = schema;
     for key in pointer.split('/').skip(1) {
-        let key = key.replace("~1", "/").replace("~0", "~");
+        let key = unescape(key);
         let Some(next) = node.get("properties").and_then(|keys| keys.get(&key)) else {
             return false;
         };
@@ -133,7 +121,8 @@ mod tests {
             "device": {"info": {"name": "x"}, "clock": {"now": 2}, "list": [2, 1], "a/b~c": {}},
             "ports": {"port0": {"state": "RUN", "gain": 1.0}},
         });
-        compare(&mut saved, &init, &now);
+        let named = Settings::from([(NAME.to_owned(), json!("new"))]);
+        compare(&mut saved, &init, &now, &named);
         let schema = json!({"properties": {"device": {"properties": {
             "clock": {"properties": {"now": {"readOnly": true}}},
         }}}});

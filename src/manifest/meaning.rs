@@ -17,6 +17,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
     FindingCode,
+    device::Config,
     diagnostics::Diagnostic,
     loaded::Loaded,
     names::{LocalPath, escape},
@@ -242,6 +243,9 @@ impl Checker<'_> {
     }
 
     fn local_files(&mut self) {
+        if let Some(Config::File(path)) = &self.loaded.manifest.device.config {
+            self.expect("/device/config", path, FileKind::File);
+        }
         let loaded = self.loaded;
         for (index, image) in loaded.manifest.needed_images().iter().enumerate() {
             let pointer = |key: &str| format!("/images/{index}/{key}");

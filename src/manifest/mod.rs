@@ -4,6 +4,7 @@
 //! Does not connect to a VPU: all findings are made offline.
 
 mod codes;
+pub mod device;
 pub mod diagnostics;
 mod document;
 mod interpolate;

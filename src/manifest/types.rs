@@ -13,6 +13,7 @@ use super::names::{
     VolumeName,
 };
 pub use super::{
+    device::Device,
     vpu::{Vpu, Vpus},
     watchdog::Watchdog,
 };
@@ -38,6 +39,9 @@ pub struct Manifest {
     pub vars: Vars,
     /// The release: the owner of everything that this manifest creates.
     pub release: Release,
+    /// The device's own configuration: ports, applications, clock, network, log.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub device: Device,
     /// Directories on the VPU.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub directories: Vec<Directory>,

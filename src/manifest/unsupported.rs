@@ -1,5 +1,5 @@
-//! Finds keys that this version does not support, in manifests and in the schema; `plan` and
-//! `apply` refuse them instead of ignoring them.
+//! Finds keys that this version does not support, in manifests and in the schema; they are rejected instead of
+//! ignored.
 
 use serde_json::Value;
 
@@ -51,7 +51,7 @@ pub(super) fn mark(schema: &mut Value) {
 fn mark_below(schema: &mut Value, keys: &[&str]) {
     let Some((key, rest)) = keys.split_first() else {
         if let Some(Value::String(description)) = schema.get_mut("description") {
-            description.push_str("\n\nNot supported yet: `plan` and `apply` refuse it.");
+            description.push_str("\n\nNot supported yet: `check`, `plan` and `apply` reject it.");
         }
         return;
     };

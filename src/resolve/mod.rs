@@ -1,5 +1,6 @@
 //! Reads and hashes everything on this machine that a manifest refers to.
 
+mod device;
 mod kept;
 mod walk;
 
@@ -146,6 +147,7 @@ pub fn resolve_while(
             name: name.clone(),
             source: place("/vpu/name"),
         }),
+        device_settings: resolver.device(&manifest.device),
         watchdog: manifest.apply.watchdog.after(),
         keep_releases: manifest.apply.keep_releases,
         keep_size: manifest.apply.keep_size.as_ref().map(ByteSize::get),

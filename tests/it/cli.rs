@@ -68,6 +68,32 @@ fn confirm_and_cancel_need_a_manifest_or_a_host() {
 }
 
 #[test]
+fn the_manifest_is_found_in_a_folder_above() {
+    let folder = tempfile::tempdir().expect("there is a temporary directory");
+    let below = folder.path().join("src/deep");
+    std::fs::create_dir_all(&below).expect("it is new");
+    let write = |text: &str| std::fs::write(folder.path().join("deploy.toml"), text);
+    write("[release]\nname = \"app\"\n").expect("it is writable");
+    let run = |words: &[&str]| {
+        let mut command = program(words);
+        let ended = command.current_dir(&below).env_remove("IFM3D_IP").output();
+        let ended = ended.expect("it starts");
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        (ended.status.code(), said)
+    };
+    let (code, said) = run(&["check"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("note: using ../../deploy.toml\n"), "{said}");
+    assert!(said.contains("../../deploy.toml: valid"), "{said}");
+    // One that is named is not looked for, and `init` writes one here.
+    let (code, said) = run(&["check", "-f", "deploy.toml"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("cannot read deploy.toml"), "{said}");
+    let (code, said) = run(&["init"]);
+    assert!(below.join("deploy.toml").exists(), "{code:?} {said}");
+}
+
+#[test]
 fn an_interrupted_check_is_reported() {
     let folder = tempfile::tempdir().expect("there is a temporary directory");
     let config = folder.path().join("config");

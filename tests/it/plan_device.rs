@@ -33,7 +33,6 @@ async fn the_name_is_set_and_saved_with_the_saved_settings() {
     switch
       ~ update  vpu.name
                 name: (none) -> agv-17
-                name after the next boot: (none) -> agv-17
                 $ device-api:80 set '{"device":{"info":{"name":"agv-17"}}}'
                 $ device-api:80 saveInit /device/info/name
     "#);
@@ -99,6 +98,42 @@ async fn a_name_is_not_saved_at_the_cost_of_other_settings() {
     ✗ vpu.name is blocked: saving the name would lose saved settings of parts that are not connected: /ports/port6/state
       help: connect the missing parts (such as a camera) and plan again
       code: settings-at-risk
+    ");
+}
+
+#[tokio::test]
+async fn settings_are_set_and_saved_by_attribute() {
+    let config = "[device.config]\nports = { port0 = { state = \"IDLE\", rate = 5 } }\n";
+    let mut world = device("", json!({}));
+    world.settings["ports"] = json!({"port0": {"state": "RUN", "rate": 5.0}});
+    insta::assert_snapshot!(planned(world.clone(), config, "").await, @r#"
+    switch
+      ~ update  vpu.config
+                /ports/port0/rate after the next boot: (none) -> 5
+                /ports/port0/state: "RUN" -> "IDLE"
+                $ device-api:80 set '{"ports":{"port0":{"state":"IDLE"}}}'
+                $ device-api:80 saveInit /ports/port0/rate /ports/port0/state
+    "#);
+    let saved = json!({"ports": {"port0": {"rate": 5, "state": "IDLE"}}, "x": 1});
+    world.settings["x"] = json!(1);
+    world.saved_settings = saved;
+    insta::assert_snapshot!(planned(world.clone(), config, "").await, @r#"
+    switch
+      ~ update  vpu.config
+                /ports/port0/state: "RUN" -> "IDLE"
+                $ device-api:80 set '{"ports":{"port0":{"state":"IDLE"}}}'
+    "#);
+    let refused = "[device.config.device.info]\nserialNumber = \"1\"\n";
+    insta::assert_snapshot!(planned(world.clone(), refused, "").await, @"
+    ✗ vpu.config is blocked: the device rejects /device/info/serialNumber: it is read-only
+      help: correct `config` in [device]; `ifm3d dump` shows the attributes that the device has
+      code: setting-rejected
+    ");
+    let network = "[device.config.device.network]\naddress = \"10.0.0.1\"\n";
+    insta::assert_snapshot!(planned(world, network, "").await, @"
+    ✗ vpu.config is blocked: the network of the device would change: /device/network/address
+      help: leave it out of `config`; if the VPU may get another address, set `network = true` in [device]
+      code: network-settings
     ");
 }
 

@@ -43,7 +43,7 @@ fn one_changed_file_costs_little() {
     link.slow(1_000_000);
     site.apply();
     write(&site, "2", Some(7));
-    let plan = site.run(&["plan"]).exits(0);
+    let plan = site.run(&["plan", "-v"]).exits(0);
     plan.says("built on the VPU from app:1")
         .says("delta against app:1")
         .says("[delta-used]");
@@ -83,7 +83,7 @@ fn without_shell(files: usize, each: usize) {
     site.apply();
     link.slow(1_000_000);
     let bytes = write_image(&site, &image("2", Some(7)));
-    let plan = site.run(&["plan"]).exits(0);
+    let plan = site.run(&["plan", "-v"]).exits(0);
     plan.says("delta against app:1");
     let before = link.sent();
     site.apply().says_not("has the VPU changed since the plan?");
@@ -104,7 +104,7 @@ fn an_old_image_that_vanishes_after_the_plan() {
     // So slow that the layers are not compressed for it before they are needed.
     link.slow(500_000);
     write(&site, "2", Some(7));
-    site.run(&["plan"])
+    site.run(&["plan", "-v"])
         .exits(0)
         .says("delta against app:1")
         .says(" instead of ");

@@ -1,6 +1,6 @@
 //! The device's name, through its API over ssh, and the ways in which that API may fail to answer.
 
-use crate::support::{Site, Twin};
+use crate::support::{Site, Twin, api, inject};
 
 const NAMED: &str = "[release]\nname = \"fleet\"\n";
 
@@ -12,26 +12,11 @@ fn site(twin: &Twin, name: &str) -> Site {
     site
 }
 
-/// Calls the device's API as another tool does: a Python expression with the device as `d`.
-fn api(twin: &Twin, expression: &str) -> String {
-    twin.root(&format!(
-        "python3 -c 'import xmlrpc.client, json; \
-         d = xmlrpc.client.ServerProxy(\"http://127.0.0.1/api/rpc/v1/com.ifm.efector/\"); \
-         print({expression})'"
-    ))
-}
-
 fn name(twin: &Twin) -> String {
     api(
         twin,
         r#"json.loads(d.get(["/device/info/name"]))["device"]["info"]["name"]"#,
     )
-}
-
-fn inject(twin: &Twin, fault: &str) {
-    twin.root(&format!(
-        "mkdir -p /run/o3r-api; echo '{fault}' >/run/o3r-api/inject"
-    ));
 }
 
 #[test]

@@ -21,6 +21,7 @@ mod boot;
 mod crash;
 mod delta;
 mod destroy;
+mod device_config;
 mod device_name;
 mod drift;
 mod examples;

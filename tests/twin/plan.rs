@@ -75,7 +75,7 @@ fn script_does_what_apply_does() {
     // Without the secret it does nothing, and says which file is missing and what needs it.
     let missing = twin.try_oem("sh script/deploy.sh");
     assert_ne!(missing.code, Some(0), "{missing:?}");
-    missing.says("-app.env: no such file: file.hello/app.env needs a copy of ");
+    missing.says("-app.env: no such file: file.hello/app.env needs ");
     assert_eq!(twin.oem("docker ps -aq"), "");
 
     let name = ran

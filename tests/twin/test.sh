@@ -97,16 +97,7 @@ pids=()
 ./twin.sh up $old --profile fw1.1.30 >/dev/null & pids+=($!)
 for pid in "${pids[@]}"; do wait "$pid"; done
 
-python=$state/venv/bin/python
-if ! "$python" -c 'import ifm3dpy' 2>/dev/null; then
-    # A Python without the venv module's pip (Debian's without python3-venv) has none of it: then it is installed.
-    python3 -m venv "$state/venv" 2>/dev/null || {
-        sudo=; [ "$(id -u)" = 0 ] || sudo=sudo
-        $sudo apt-get install -qy python3-venv >/dev/null
-        python3 -m venv "$state/venv"
-    }
-    "$python" -m pip install -q ifm3dpy==1.6.16
-fi
+python=$(./ifm3dpy.sh)
 
 echo "the command line"
 check "no command is misuse" exits 2 ./twin.sh

@@ -92,7 +92,7 @@ fn a_large_file_is_built_from_its_old_version() {
         fs::write(site.path("map.bin"), &*bytes).unwrap();
     };
     change(&mut bytes, 30_000_000);
-    let plan = site.run(&["plan"]).exits(0);
+    let plan = site.run(&["plan", "-v"]).exits(0);
     plan.says("built from its old version")
         .says("[file-patched]");
     let before = link.sent();

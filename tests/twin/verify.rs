@@ -61,7 +61,7 @@ fn damaged_files_are_found_and_repaired() {
     assert_eq!(damaged[0]["path"], "files/it's 1");
     assert_eq!(damaged[1]["found"], "missing");
     let plan = site.run(&["plan", "--verify"]).exits(0);
-    plan.says("update  image.hello:1.0.0  (")
+    plan.says("update  image.hello:1.0.0")
         .says("/files/it's 1: empty on the VPU -> as in its source")
         .says("update  compose.hello");
     let foreign = twin.oem("docker inspect -f '{{.State.StartedAt}}' foreign");

@@ -24,6 +24,7 @@ pub use undeclared::{Orphans, Permits, below, with_above};
 use crate::{
     architecture::Architecture,
     compose::{self, HostPort, Limits},
+    device_words::Settings,
     digest::Digest,
     facts::Query,
     health::HealthGate,
@@ -54,6 +55,8 @@ pub struct Desired {
     pub projects: Vec<Project>,
     /// The device's own name; `None` leaves it unchanged.
     pub device_name: Option<DeviceName>,
+    /// Settings of the device's own configuration; `None` leaves it unchanged.
+    pub device_settings: Option<DeviceSettings>,
     /// Other services that must not start when the VPU boots.
     pub disabled: Vec<Disabled>,
     /// The silence of an apply after which the VPU rolls back automatically; `None` means never. Not
@@ -154,6 +157,19 @@ pub struct DeviceName {
     /// E.g. `agv-17-front`.
     pub name: names::DeviceName,
     /// Where it is declared.
+    pub source: Option<String>,
+}
+
+/// Settings of the device's own configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceSettings {
+    /// The desired values.
+    pub values: Settings,
+    /// Whether they are saved for the next boot.
+    pub save: bool,
+    /// Whether those of the network may change.
+    pub network: bool,
+    /// Where they are declared.
     pub source: Option<String>,
 }
 
@@ -465,6 +481,7 @@ impl Desired {
             transfers: vec![],
             projects: vec![],
             device_name: None,
+            device_settings: None,
             disabled: vec![],
             watchdog: None,
             keep_releases: 2,
@@ -511,6 +528,11 @@ impl Desired {
                 .device_name
                 .as_ref()
                 .map(|device| device.name.to_string()),
+            device_settings: self
+                .device_settings
+                .as_ref()
+                .map(|settings| settings.values.clone())
+                .unwrap_or_default(),
             trees: self.transfers.iter().map(Transfer::query).collect(),
             api_port: self.guards.api_port,
         }
@@ -566,6 +588,8 @@ impl Desired {
             // Left out if not declared, so that older records keep their digest.
             #[serde(skip_serializing_if = "Option::is_none")]
             device_name: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            device_settings: Option<(&'a Settings, bool)>,
             #[serde(skip_serializing_if = "Vec::is_empty")]
             disabled: Vec<&'a str>,
         }
@@ -608,6 +632,10 @@ impl Desired {
                 })
                 .collect(),
             device_name: self.device_name.as_ref().map(|device| device.name.as_str()),
+            device_settings: self
+                .device_settings
+                .as_ref()
+                .map(|settings| (&settings.values, settings.save)),
             disabled: self.disabled.iter().map(|d| d.name.as_str()).collect(),
         };
         // Strings, numbers and lists of them always serialise.

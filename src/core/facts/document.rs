@@ -84,8 +84,11 @@ impl Document {
             }
         }
         // Values that saving a name would also save are only probed if a name is to be saved.
-        if query.device_name.is_some()
-            && query.device_name != self.asked.device_name
+        let wants = query.device_name.is_some() || !query.device_settings.is_empty();
+        let is_asked = query.device_name == self.asked.device_name
+            && query.device_settings == self.asked.device_settings;
+        if wants
+            && !is_asked
             && let Probed::Known(device) = &mut facts.device
         {
             device.saved = Some(Probed::Unknown(reason));

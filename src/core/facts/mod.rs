@@ -239,6 +239,21 @@ pub struct Device {
     /// What is saved for the next boot, if queried.
     #[serde(default)]
     pub saved: Option<Probed<Saved>>,
+    /// The declared settings, by JSON pointer; none, if what is saved is unknown.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, Setting>,
+}
+
+/// A setting of the device's configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setting {
+    /// The current value; `None` if the device does not have it, or has an object there.
+    pub now: Option<serde_json::Value>,
+    /// The value that is saved for the next boot.
+    pub saved: Option<serde_json::Value>,
+    /// Why the device would reject the desired value, by its schema.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 /// What the device saved for its next boot: pointers into its JSON configuration, without values,

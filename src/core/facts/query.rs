@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::TreeQuery;
+use crate::device_words::Settings;
 
 /// Names of files that docker-compose reads in a project's directory on its own, or would read
 /// instead of `docker-compose.yml`. The probe has the same list.
@@ -35,6 +36,9 @@ pub struct Query {
     pub units: BTreeSet<String>,
     /// The desired name of the device, if declared.
     pub device_name: Option<String>,
+    /// The desired settings of the device, by JSON pointer.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub device_settings: Settings,
     /// Targets of transfers.
     pub trees: Vec<TreeQuery>,
     /// TCP port of the device's API on the VPU.

@@ -26,10 +26,11 @@ pub use self::write::document;
 use crate::{
     architecture::Architecture,
     desired::{
-        Contents, Desired, DeviceName, Directory, Disabled, Entry, Guards, Image, ImageContent,
-        ManifestRef, Orphans, Permits, Project, ProjectFile, ProjectState, Release, Transfer,
-        Volume, below, with_above,
+        Contents, Desired, DeviceName, DeviceSettings, Directory, Disabled, Entry, Guards, Image,
+        ImageContent, ManifestRef, Orphans, Permits, Project, ProjectFile, ProjectState, Release,
+        Transfer, Volume, below, with_above,
     },
+    device_words::Settings,
     digest::Digest,
     exclude::Exclude,
     health::HealthGate,
@@ -73,6 +74,8 @@ pub struct Header {
     pub projects: Vec<KeptProject>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     device_name: Option<names::DeviceName>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    device_settings: Option<KeptSettings>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     disabled: Vec<String>,
     /// `[apply].watchdog` in seconds.
@@ -88,6 +91,13 @@ pub struct Header {
     /// `[release].orphans`.
     #[serde(default, skip_serializing_if = "Orphans::is_remove")]
     orphans: Orphans,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct KeptSettings {
+    values: Settings,
+    save: bool,
+    network: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -248,6 +258,12 @@ impl Generation {
             device_name: header
                 .device_name
                 .map(|name| DeviceName { name, source: None }),
+            device_settings: header.device_settings.map(|kept| DeviceSettings {
+                values: kept.values,
+                save: kept.save,
+                network: kept.network,
+                source: None,
+            }),
             disabled: header
                 .disabled
                 .into_iter()

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::{FORMAT, Header, KeptDirectory, KeptImage, KeptProject, KeptTransfer, KeptVolume};
+use super::{
+    FORMAT, Header, KeptDirectory, KeptImage, KeptProject, KeptSettings, KeptTransfer, KeptVolume,
+};
 use crate::{
     desired::{Desired, Entry, Image, Project, ProjectState, Transfer, is_secret},
     digest::Digest,
@@ -101,6 +103,14 @@ fn header(desired: &Desired, images: Vec<KeptImage>) -> Header {
             })
             .collect(),
         device_name: desired.device_name.as_ref().map(|named| named.name.clone()),
+        device_settings: desired
+            .device_settings
+            .as_ref()
+            .map(|settings| KeptSettings {
+                values: settings.values.clone(),
+                save: settings.save,
+                network: settings.network,
+            }),
         disabled: desired.disabled.iter().map(|d| d.name.clone()).collect(),
         watchdog: desired.watchdog.map(|silence| silence.as_secs()),
         keep: desired.keep_releases,

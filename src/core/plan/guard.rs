@@ -385,6 +385,7 @@ mod tests {
                 serial: found.into(),
                 firmware: "1.4.30-5230".into(),
                 saved: None,
+                settings: std::collections::BTreeMap::new(),
             });
             blocked(&desired, &observed, device)
         };

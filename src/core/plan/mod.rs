@@ -9,7 +9,7 @@ mod builder;
 mod command;
 mod compose;
 mod data;
-mod device_name;
+mod device;
 mod directory;
 mod document;
 mod fingerprint;
@@ -53,7 +53,7 @@ pub fn plan(desired: &Desired, observed: &Observed, offers: &Offers, host: &str)
     guard::plan(&mut builder);
     directory::plan(&mut builder);
     volume::plan(&mut builder);
-    device_name::plan(&mut builder);
+    device::plan(&mut builder);
     image::plan(&mut builder);
     let staging = transfer::plan(&mut builder);
     compose::plan(&mut builder);

@@ -11,8 +11,13 @@ crate::codes! {
         WrongFirmware = "wrong-firmware",
         /// The device does not report its name, serial number or firmware, and the manifest requires one of them.
         DeviceUnknown = "device-unknown",
-        /// Saving the device's name would also save, or lose, settings that somebody else changed.
+        /// Saving the device's name or settings would also save, or lose, settings that somebody else changed.
         SettingsAtRisk = "settings-at-risk",
+        /// The device rejects a setting of `[device]`: its schema has no such attribute, or another type or range, or it is
+        /// read-only.
+        SettingRejected = "setting-rejected",
+        /// A setting of `[device]` would change the network of the device, and `network = true` is missing.
+        NetworkSettings = "network-settings",
         /// Docker does not answer on the VPU.
         DockerUnavailable = "docker-unavailable",
         /// docker-compose is not installed on the VPU, or talks to another engine than `docker` does.

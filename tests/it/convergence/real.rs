@@ -10,6 +10,17 @@ pub(super) fn survives_a_boot(world: &World, desired: &Desired) {
         let name = world.settings.pointer("/device/info/name");
         assert_eq!(name.and_then(|name| name.as_str()), Some(&*wanted.name));
     }
+    for (pointer, wanted) in desired
+        .device_settings
+        .iter()
+        .flat_map(|settings| &settings.values)
+    {
+        assert_eq!(
+            world.settings.pointer(pointer),
+            Some(wanted),
+            "{pointer} after a boot"
+        );
+    }
     let running = |project: &str| {
         let mut containers = world.containers.values();
         containers.any(|c| c.project == project && c.status == "running")

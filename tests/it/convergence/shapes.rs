@@ -6,8 +6,9 @@ use camino::Utf8PathBuf;
 use o3r_deploy::internal::{
     compose::ComposeFile,
     desired::{
-        self, Desired, DeviceName, Directory, Disabled, Guards, Image, ImageContent, ManifestRef,
-        Mounted, Project, ProjectFile, ProjectState, Release, Service, Volume,
+        self, Desired, DeviceName, DeviceSettings, Directory, Disabled, Guards, Image,
+        ImageContent, ManifestRef, Mounted, Project, ProjectFile, ProjectState, Release, Service,
+        Volume,
     },
     digest::Digest,
     health::HealthGate,
@@ -429,10 +430,30 @@ pub(super) fn desired(shape: &Shape) -> Desired {
             name: format!("agv <{number}> & 'co'").parse().unwrap(),
             source: None,
         }),
+        device_settings: shape.name.map(settings),
         disabled: vec![Disabled {
             name: "old-demo".into(),
             source: None,
         }],
         ..Desired::nothing(release, guards)
+    }
+}
+
+/// Returns settings of the device that go with a name.
+fn settings(number: u8) -> DeviceSettings {
+    let state = if number.is_multiple_of(2) {
+        "RUN"
+    } else {
+        "IDLE"
+    };
+    DeviceSettings {
+        values: [
+            ("/ports/port0/rate".to_owned(), number.into()),
+            ("/ports/port2/state".to_owned(), state.into()),
+        ]
+        .into(),
+        save: true,
+        network: false,
+        source: None,
     }
 }

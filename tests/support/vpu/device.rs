@@ -41,7 +41,12 @@ fn ran(world: &mut World, method: &str, words: &[String]) -> String {
     let done = match method {
         "get" => get(&current(world), words).map(|value| value.to_string()),
         "getInit" => Ok(world.saved_settings.to_string()),
-        "getSchema" => Ok(json!({"properties": {}}).to_string()),
+        "getSchema" => Ok(
+            json!({"properties": {"device": {"properties": {"info": {"properties": {
+                "serialNumber": {"readOnly": true},
+            }}}}}})
+            .to_string(),
+        ),
         "set" => set(world, words),
         "saveInit" => get(&world.settings, words).map(|value| {
             world.saved_settings = value;

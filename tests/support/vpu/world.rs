@@ -206,7 +206,7 @@ impl Default for World {
             firmware: "1.4.30-5230".into(),
             settings: json!({
                 "device": {"info": {"name": ""}},
-                "ports": {"port0": {"state": "RUN"}, "port2": {"state": "RUN"}},
+                "ports": {"port0": {"state": "RUN", "rate": 0}, "port2": {"state": "RUN"}},
             }),
             saved_settings: json!({}),
             autostart: Autostart::default(),

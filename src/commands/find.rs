@@ -1,0 +1,84 @@
+//! Finds the manifest of a folder in the folders above it, as cargo and git do.
+
+use std::os::unix::fs::MetadataExt as _;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::{
+    cli::{Cli, Command, DEFAULT_FILE},
+    surroundings,
+    ui::Ui,
+};
+
+/// Names the manifest of the nearest folder above, if the command line names none and this folder has none.
+pub fn find_manifest(cli: &mut Cli, ui: Ui) {
+    let needs_none = matches!(
+        cli.command,
+        Command::Init(_) | Command::Schema(_) | Command::Completions(_) | Command::Man(_)
+    );
+    if needs_none || !cli.global.is_default_file {
+        return;
+    }
+    let Some(here) = surroundings::current_directory() else {
+        return;
+    };
+    match nearest(&here) {
+        None => {}
+        Some(Found::Own(path)) => {
+            ui.note(&format!("using {path}"));
+            cli.global.file = path;
+        }
+        Some(Found::OfOther(path)) => ui.note(&format!(
+            "ignored {path}, which belongs to another user: name it with -f to use it"
+        )),
+    }
+}
+
+/// A manifest in a folder above.
+#[derive(Debug, PartialEq, Eq)]
+enum Found {
+    /// It belongs to this user or to root.
+    Own(Utf8PathBuf),
+    /// Another user wrote it, who may mean ill.
+    OfOther(Utf8PathBuf),
+}
+
+/// Returns the nearest manifest above `here`, as a path relative to it; none if `here` itself has one.
+fn nearest(here: &Utf8Path) -> Option<Found> {
+    let exists = |path: &Utf8Path| path.symlink_metadata().is_ok();
+    if exists(&here.join(DEFAULT_FILE)) {
+        return None;
+    }
+    let above = here.ancestors().skip(1).enumerate();
+    let mut found = above.filter(|(_, folder)| exists(&folder.join(DEFAULT_FILE)));
+    let (steps, folder) = found.next()?;
+    let path = Utf8PathBuf::from(format!("{}{DEFAULT_FILE}", "../".repeat(steps + 1)));
+    let owner = folder.join(DEFAULT_FILE).metadata().ok()?.uid();
+    let is_own = owner == 0 || owner == rustix::process::geteuid().as_raw();
+    Some(if is_own {
+        Found::Own(path)
+    } else {
+        Found::OfOther(path)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_manifest_above_is_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(directory.path()).unwrap();
+        let deep = root.join("app/src/deep");
+        fs_err::create_dir_all(&deep).unwrap();
+        assert_eq!(nearest(&deep), None);
+        fs_err::write(root.join("deploy.toml"), "").unwrap();
+        let found = |path: &str| Some(Found::Own(path.into()));
+        assert_eq!(nearest(&deep), found("../../../deploy.toml"));
+        fs_err::write(root.join("app/deploy.toml"), "").unwrap();
+        assert_eq!(nearest(&deep), found("../../deploy.toml"));
+        fs_err::write(deep.join("deploy.toml"), "").unwrap();
+        assert_eq!(nearest(&deep), None);
+    }
+}
