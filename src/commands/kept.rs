@@ -82,7 +82,8 @@ pub(super) fn name(
             "release {name} was never applied to {address}, which has: {}",
             names.join(", ")
         ),
-        Some("correct `name` in [release], select another manifest with --file, or name it: --name NAME".into()),
+        Some("correct `name` in [release], select another manifest with --file, or name one of these: \
+              `rollback --name NAME`, `destroy NAME`".into()),
     ))
 }
 
@@ -195,7 +196,7 @@ fn only_one<'a>(
                 "{address} has several releases ({}), and there is no manifest that names one",
                 names.join(", ")
             ),
-            Some("choose one with: --name NAME".into()),
+            Some("name one of them: `rollback --name NAME`, `destroy NAME`".into()),
         )),
     }
 }

@@ -66,11 +66,18 @@ pub(super) fn login(global: &Global) -> String {
 /// Checks that a VPU is selected: the factory address, which all of them share, selects none.
 ///
 /// # Errors
-/// The manifest declares several VPUs, and neither `--vpu`, `--host` nor `[vpu].host` selects one.
+/// The manifest declares several VPUs, and neither `--vpu`, `--host` nor `[vpu].host` selects one; or `--host` is the
+/// address of one that `--vpu` does not select.
 pub(super) fn selected(global: &Global, loaded: Option<&Loaded>) -> Result<(), CommandError> {
-    let Some(loaded) = loaded.filter(|_| global.host.is_none()) else {
+    let Some(loaded) = loaded else {
         return Ok(());
     };
+    if let Some(address) = &global.host {
+        return match unselected(loaded, address.as_str()) {
+            Some(other) => Err(refused(address.as_str(), &other, loaded)),
+            None => Ok(()),
+        };
+    }
     loaded
         .selection()
         .map_err(|error| session::load_error(LoadError::NoVpuSelected(error)))
@@ -110,6 +117,21 @@ struct OtherVpu {
     name: Option<String>,
     /// The place of its address in the manifest.
     place: String,
+}
+
+/// Returns the VPU of the manifest that has this address and that `--vpu` does not select: its values would not be used.
+fn unselected(loaded: &Loaded, address: &str) -> Option<OtherVpu> {
+    if loaded.chosen.is_some() {
+        return None;
+    }
+    loaded.manifest.vpus.keys().find_map(|name| {
+        let other = loaded.for_vpu(name)?;
+        let host = other.manifest.vpu.host.as_ref()?;
+        is_same_host(host.as_str(), address).then(|| OtherVpu {
+            name: Some(name.clone()),
+            place: other.place("/vpu/host"),
+        })
+    })
 }
 
 fn other_vpu(loaded: &Loaded, address: &str) -> Option<OtherVpu> {

@@ -13,6 +13,8 @@ pub struct Content {
     bytes: Arc<[u8]>,
     /// Whether it holds values that must not appear anywhere except on the VPU.
     secret: bool,
+    /// Whether what it replaces may hold such values.
+    replaces_secrets: bool,
 }
 
 impl Content {
@@ -26,7 +28,20 @@ impl Content {
         Self {
             bytes: bytes.into(),
             secret: true,
+            replaces_secrets: true,
         }
+    }
+
+    /// Notes that what it replaces may have to be kept secret.
+    #[must_use]
+    pub fn replacing_secrets(mut self) -> Self {
+        self.replaces_secrets = true;
+        self
+    }
+
+    /// Whether a diff with what it replaces may be shown.
+    pub fn may_be_compared(&self) -> bool {
+        !self.replaces_secrets
     }
 
     /// Whether it must not appear anywhere except on the VPU.
@@ -40,6 +55,7 @@ impl From<Vec<u8>> for Content {
         Self {
             bytes: bytes.into(),
             secret: false,
+            replaces_secrets: false,
         }
     }
 }

@@ -120,6 +120,12 @@ mod tests {
         let text = "${HOME} $release.version ${release} $${x}";
         let (value, findings) = interpolated(json!({"release": {"version": "1"}, "a": text}));
         assert_eq!((value["a"].as_str(), findings.len()), (Some(text), 0));
+        let (value, findings) =
+            interpolated(json!({"release": {"version": "1"}, "a": "$${release.version} $$"}));
+        assert_eq!(
+            (value["a"].as_str(), findings.len()),
+            (Some("${release.version} $$"), 0)
+        );
     }
 
     #[test]
@@ -185,6 +191,24 @@ mod tests {
     }
 
     #[test]
+    fn where_the_vpu_is_needs_the_environment_and_nothing_else() {
+        let mut value = json!({
+            "release": {"name": "app", "version": "${env.TAG}"},
+            "vars": {"env": ["TAG"], "site": "${env.TAG}.local"},
+            "a": "${env.TAG}",
+            "vpu": {"host": "${vars.site}", "vars": {"x": "${env.TAG}"}},
+            "vpus": {"b": {"host": "${env.TAG}"}, "c": {"host": "10.0.0.1"}},
+        });
+        let none = |_: &str| None;
+        let variables = Variables::new(value.clone(), &Value::Null, Some("c"), Some(&none));
+        let variables = variables.without_environment();
+        let source = Source::new("deploy.toml", String::new());
+        let findings = interpolate(&mut value, &variables, &SpanMap::default(), &source);
+        let found: Vec<&str> = findings.iter().map(|one| one.pointer.as_str()).collect();
+        assert_eq!(found, ["/vpu/host"]);
+    }
+
+    #[test]
     fn what_has_no_value_says_where_to_declare_it() {
         let found = |manifest: Value, text: &str| {
             let mut manifest = manifest;
@@ -227,8 +251,18 @@ mod tests {
             (
                 json!({"vars": {"a": "${vars.b}", "b": "x${vars.a}"}}),
                 "plain",
-                "`${vars.a}` refers to itself; write its value without it\n`${vars.b}` refers to itself; write its value \
-                 without it",
+                "the value of `${vars.a}` contains itself: vars.a -> vars.b -> vars.a; give one of them a value without the other\n\
+                 the value of `${vars.b}` contains itself: vars.b -> vars.a -> vars.b; give one of them a value without the other",
+            ),
+            (
+                json!({"vars": {"line": "1"}}),
+                "${var.line}",
+                "there is no variable `${var.line}`; did you mean `${vars.line}`?",
+            ),
+            (
+                json!({"vars": {"line": "1"}}),
+                "${ vars.line }",
+                "there is no variable `${ vars.line }`; write it without blanks: `${vars.line}`",
             ),
             // These have their own finding.
             (json!({"vars": {"a": 7}}), "${vars.a}", ""),

@@ -130,7 +130,10 @@ pub fn check(
     let tree = |bytes: &Vec<u8>| document::tree(bytes);
     let vpus = beside.as_ref().and_then(|beside| beside.as_ref().ok());
     let vpus = vpus.map_or(Value::Null, tree);
-    let variables = variables(bytes, &vpus, options, Some(&environment));
+    let mut variables = variables(bytes, &vpus, options, Some(&environment));
+    if options.words_only {
+        variables = variables.without_environment();
+    }
     let (mut loaded, mut findings) = read(name, bytes, options, &variables);
     if let Some(beside) = beside {
         findings.extend(read_vpus(&path, beside, &variables, loaded.as_mut()));

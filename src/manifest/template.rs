@@ -7,6 +7,7 @@ use super::{
     FindingCode, Loaded,
     diagnostics::{Diagnostic, Source},
     names::escape,
+    variables,
 };
 use crate::closest::did_you_mean;
 
@@ -39,6 +40,22 @@ pub(crate) fn render(
     environment.set_keep_trailing_newline(true);
     environment.set_fuel(Some(FUEL));
     let context = Value::from_serialize(&loaded.variables);
+    if let Some(at) = variables::start(text) {
+        let source = Source::new(path.as_str(), shown(text));
+        let end = text[at..].find('}').map_or(text.len(), |end| at + end + 1);
+        let name = &text[at + 2..end.saturating_sub(1).max(at + 2)];
+        let line = source.line_and_column(at).0;
+        let message = format!(
+            "{path}:{line} `${{{}}}` is no variable of a template",
+            escape(name)
+        );
+        let help = format!(
+            "write `{{{{ {} }}}}`; a literal `$` is `{{{{ \"$\" }}}}`",
+            escape(name.trim())
+        );
+        let finding = Diagnostic::error(code, &source, message).label(at..end, "here");
+        return Err(Box::new(finding.help(help)));
+    }
     let rendered = environment.render_named_str(path.as_str(), text, context);
     rendered
         .map(String::into_bytes)
@@ -94,6 +111,19 @@ fn shown(text: &str) -> String {
 
 /// Lists the variables that have a value.
 fn known(loaded: &Loaded, name: &str) -> String {
+    if let Some(("env", name)) = name.split_once('.') {
+        let name = escape(name);
+        return format!(
+            "list it: `env = [\"{name}\"]` in [vars]; if it is listed, set it: export {name}=…"
+        );
+    }
+    if let Some(("vpu", key @ ("name" | "serial"))) = name.split_once('.') {
+        let table = loaded.chosen.as_ref();
+        let table = table.map_or("[vpu]".to_owned(), |name| {
+            format!("[vpus.{}]", escape(name))
+        });
+        return format!("set `{key}` in {table}");
+    }
     let tables = loaded.variables.as_object().into_iter().flatten();
     let names = tables.flat_map(|(table, values)| {
         let keys = values.as_object().into_iter().flatten();
@@ -102,7 +132,7 @@ fn known(loaded: &Loaded, name: &str) -> String {
     let names: Vec<String> = names.collect();
     match did_you_mean(name, names.iter().map(String::as_str)) {
         Some(meant) => format!("did you mean `{meant}`?"),
-        None => format!("these have one: {}", names.join(", ")),
+        None => format!("variables with a value: {}", names.join(", ")),
     }
 }
 
@@ -141,8 +171,18 @@ mod tests {
                 "conf/app.toml:2 `vars.robto_id` has no value; did you mean `vars.robot_id`?",
             ),
             (
+                "{{ env.HOME }}",
+                "conf/app.toml:1 `env.HOME` has no value; list it: `env = [\"HOME\"]` in [vars]; if it is listed, set it: \
+                 export HOME=…",
+            ),
+            (
+                "a\n${vars.robot_id}",
+                "conf/app.toml:2 `${vars.robot_id}` is no variable of a template; write `{{ vars.robot_id }}`; a literal `$` \
+                 is `{{ \"$\" }}`",
+            ),
+            (
                 "{{ vpu.name }}",
-                "conf/app.toml:1 `vpu.name` has no value; these have one: vars.robot_id, release.version, release.name",
+                "conf/app.toml:1 `vpu.name` has no value; set `name` in [vpu]",
             ),
         ] {
             assert_eq!(rendered(text).unwrap_err(), wanted);

@@ -1,6 +1,9 @@
 //! The variables of a manifest, such as `${vars.robot_id}`: where each is declared, and its value for a VPU.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use serde_json::{Map, Value, json};
 
@@ -10,7 +13,7 @@ use super::{
 };
 use crate::closest::did_you_mean;
 
-/// What the name of a variable begins with; any other `${…}` is left to the reader of the string.
+/// What the name of a variable begins with; a `${…}` without a dot is left to the reader of the string.
 const ROOTS: [&str; 4] = ["release", "vpu", "vars", "env"];
 
 /// The keys of a VPU that are variables.
@@ -35,6 +38,8 @@ pub(super) struct Variables<'a> {
     vpus: BTreeMap<String, Value>,
     /// This machine's environment; `None` if it does not matter.
     environment: Option<Environment<'a>>,
+    /// The last variable of the environment that is not set, if that is no error: only where the VPU is matters then.
+    unset: Option<RefCell<Option<Problem>>>,
     /// Whether the values are those of a selected VPU. Without one, a variable that only some VPUs have is no error.
     is_for_one: bool,
     chosen: Option<String>,
@@ -87,8 +92,23 @@ impl<'a> Variables<'a> {
             manifest,
             vpus,
             environment,
+            unset: None,
             chosen,
         }
+    }
+
+    /// Accepts that variables of the environment are not set, except those that say where the VPU is.
+    pub(super) fn without_environment(mut self) -> Self {
+        self.unset = Some(RefCell::default());
+        self
+    }
+
+    /// Whether a string says where the selected VPU is, or what it must be.
+    fn is_of_vpu(&self, pointer: &str) -> bool {
+        let own = self.chosen.as_ref().map(|name| child("/vpus", name));
+        let tables = own.iter().map(String::as_str).chain(["/vpu"]);
+        let mut keys = tables.filter_map(|table| pointer.strip_prefix(table)?.strip_prefix('/'));
+        keys.any(|key| key != "vars" && !key.starts_with("vars/"))
     }
 
     /// Returns the VPU whose variables a string has: the selected one, but for the strings of another one's table.
@@ -113,7 +133,10 @@ impl<'a> Variables<'a> {
         let vpu = self.vpu_at(pointer).map(ToOwned::to_owned);
         let of_release = |name: &str| pointer == "/release/version" && name.starts_with("release.");
         let mut own = own_name(pointer, vpu.as_deref()).into_iter().collect();
-        self.replaced(text, vpu.as_deref(), &mut own, &of_release, problem)
+        let replaced = self.replaced(text, vpu.as_deref(), &mut own, &of_release, problem);
+        let unset = self.unset.as_ref().and_then(RefCell::take);
+        unset.filter(|_| self.is_of_vpu(pointer)).map(problem);
+        replaced
     }
 
     fn replaced(
@@ -137,7 +160,11 @@ impl<'a> Variables<'a> {
                 return replaced + &rest[at..];
             };
             let name = &rest[at + 2..at + end];
-            if is_left(name) {
+            if rest[..at].ends_with('$') {
+                // `$$` stands for `$`, as in compose files.
+                replaced.pop();
+                replaced.push_str(&rest[at..=at + end]);
+            } else if is_left(name) {
                 replaced.push_str(&rest[at..=at + end]);
             } else {
                 match self.meaning(name, vpu, within) {
@@ -153,16 +180,31 @@ impl<'a> Variables<'a> {
 
     /// Returns what a variable stands for on a VPU. `within` are the variables whose values it is a part of.
     fn meaning(&self, name: &str, vpu: Option<&str>, within: &mut Vec<String>) -> Meaning {
-        if within.iter().any(|outer| outer == name) {
+        if let Some(at) = within.iter().position(|outer| outer == name) {
+            let chain = within[at..].iter().map(String::as_str).chain([name]);
+            let chain = chain.collect::<Vec<_>>().join(" -> ");
             return Meaning::Missing(Problem {
-                message: format!("`${{{}}}` refers to itself", escape(name)),
-                help: "write its value without it".to_owned(),
+                message: format!(
+                    "the value of `${{{}}}` contains itself: {}",
+                    escape(name),
+                    escape(&chain)
+                ),
+                help: "give one of them a value without the other".to_owned(),
                 is_cycle: true,
             });
+        }
+        if name.trim() != name {
+            let help = format!("write it without blanks: `${{{}}}`", escape(name.trim()));
+            return missing(no_variable(name), help);
         }
         let Some((root, key)) = name.split_once('.') else {
             return no_such(name, None);
         };
+        if !ROOTS.contains(&root) {
+            let known = self.vars(vpu).into_iter().map(|var| format!("vars.{var}"));
+            let known: Vec<String> = known.chain(NAMES.map(ToOwned::to_owned)).collect();
+            return no_such(name, did_you_mean(name, known.iter().map(String::as_str)));
+        }
         let written = match root {
             "release" if OF_RELEASE.contains(&key) => {
                 self.manifest.pointer(&child("/release", key))
@@ -266,13 +308,20 @@ impl<'a> Variables<'a> {
         let Some(environment) = self.environment else {
             return Meaning::Unknown;
         };
-        match environment(key) {
-            Some(value) => Meaning::Value(value),
-            None => missing(
-                format!("`${{env.{shown}}}` is not set in this environment"),
-                format!("set it before o3r-deploy runs: export {shown}=…"),
-            ),
-        }
+        environment(key).map_or_else(|| self.not_set(&shown), Meaning::Value)
+    }
+
+    fn not_set(&self, shown: &str) -> Meaning {
+        let problem = Problem {
+            message: format!("`${{env.{shown}}}` is not set in this environment"),
+            help: format!("set it before o3r-deploy runs: export {shown}=…"),
+            is_cycle: false,
+        };
+        let Some(last) = &self.unset else {
+            return Meaning::Missing(problem);
+        };
+        *last.borrow_mut() = Some(problem);
+        Meaning::Unknown
     }
 
     /// Returns the variables of the environment that may be used.
@@ -370,10 +419,14 @@ pub(super) fn start(text: &str) -> Option<usize> {
     let mut starts = text.match_indices("${").map(|(at, _)| at);
     starts.find(|at| {
         let name = &text[at + 2..];
-        ROOTS.iter().any(|root| {
-            let rest = name.strip_prefix(root);
-            rest.is_some_and(|rest| rest.starts_with('.'))
-        })
+        let is_closed = name.contains('}');
+        let name = name.split('}').next().unwrap_or_default().trim_start();
+        let Some((root, _)) = name.split_once('.') else {
+            return false;
+        };
+        // No shell has variables with a dot in their names: what is closed is meant to be one of ours.
+        let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        ROOTS.contains(&root) || (is_closed && !root.is_empty() && root.chars().all(is_word))
     })
 }
 

@@ -129,7 +129,7 @@ fn unmanaged(out: &mut String, addresses: &[Address], style: Style) {
                 format!(" (on the VPU, `docker image rm --force {ids}` removes what is unused)")
             }
             ResourceKind::Volume => {
-                " (`docker volume rm NAME` on the VPU removes one; its directory stays)".to_owned()
+                " (on the VPU, `docker volume rm NAME` removes one with its data; the directory of a bind volume stays)".to_owned()
             }
             ResourceKind::Compose | ResourceKind::Transfer => {
                 " (without `orphans = \"keep\"` in [release], it is removed)".to_owned()

@@ -435,6 +435,10 @@ impl Resolver<'_> {
             Ok(rendered) if self.has_secret(&rendered) => {
                 Some(self.keep(Content::secret(rendered)))
             }
+            // An earlier rendering may have had one.
+            Ok(rendered) if self.values_of_environment().next().is_some() => {
+                Some(self.keep(Content::from(rendered).replacing_secrets()))
+            }
             Ok(rendered) => Some(self.keep(rendered.into())),
             Err(finding) => {
                 self.findings.push(*finding);
@@ -443,18 +447,19 @@ impl Resolver<'_> {
         }
     }
 
-    /// Whether a rendered text has a value of this machine's environment, directly or by a variable of the manifest.
-    fn has_secret(&self, rendered: &[u8]) -> bool {
+    /// Returns the values of this machine's environment that the manifest may use.
+    fn values_of_environment(&self) -> impl Iterator<Item = &str> {
         let values = self.loaded.variables.get("env");
-        let mut values = values
-            .and_then(serde_json::Value::as_object)
-            .into_iter()
-            .flatten();
+        let values = values.and_then(serde_json::Value::as_object);
+        let values = values.into_iter().flatten();
+        values.filter_map(|(_, value)| value.as_str())
+    }
+
+    /// Whether a rendered text has one of them, directly or by a variable of the manifest.
+    fn has_secret(&self, rendered: &[u8]) -> bool {
         let text = String::from_utf8_lossy(rendered);
-        values.any(|(_, value)| {
-            let value = value.as_str().unwrap_or_default();
-            value.len() >= SHORTEST_SECRET && text.contains(value)
-        })
+        self.values_of_environment()
+            .any(|value| value.len() >= SHORTEST_SECRET && text.contains(value))
     }
 
     fn keep(&mut self, content: Content) -> (Digest, u64) {

@@ -45,7 +45,7 @@ fn a_release_is_destroyed_and_its_data_only_where_it_is_asked_for() {
         .says("- remove  transfer.~/calib")
         .says("- remove  directory.~/old")
         .says("- remove  history.hello")
-        .says("unused images: hello:1.0.0, hello:1.1.0")
+        .says("other release uses, of: hello:1.0.0, hello:1.1.0")
         .says("volume hello_data")
         .says("is data, and stays; --volumes removes it")
         .says_not("no longer declared");

@@ -62,7 +62,7 @@ fn what_is_planned_is_rendered_and_interpolates_at_boot() {
     site.write("conf.d/robot.toml", robot);
     site.run(&["plan", "-v"])
         .exits(0)
-        .says("+speed = 17")
+        .says_not("+speed = 17")
         .says("file.hello/conf/greeting.txt")
         .says_not("by tester")
         .says_not("ROBOT=");

@@ -157,10 +157,15 @@ pub(super) fn forget(builder: &mut Builder<'_>) {
         .filter(|name| !is_ours(name) && !recorded.adopted_images.contains(*name))
         .collect();
     let names: Vec<&str> = names.into_iter().collect();
-    let with = (!names.is_empty()).then(|| format!(", and unused images: {}", names.join(", ")));
+    let with = (!names.is_empty()).then(|| {
+        format!(
+            ", and images that no container and no other release uses, of: {}",
+            names.join(", ")
+        )
+    });
     let address = Address::new(ResourceKind::History, &release.name);
     let mut draft = Draft::new(address, Action::Remove, Phase::Settle, Cause::Undeclared);
-    let what = "with the record and the releases that are kept";
+    let what = "its record, and all its releases that the VPU keeps";
     draft.detail = Some(format!("{what}{}", with.unwrap_or_default()));
     let command = remote::forget_release(&release.name, names);
     builder.step(draft.run([Command::new(command)]));

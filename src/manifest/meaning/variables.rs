@@ -1,5 +1,6 @@
 //! Checks the names of variables.
 
+use crate::closest::did_you_mean;
 use crate::manifest::{
     FindingCode, diagnostics::Diagnostic, loaded::Loaded, names::escape, spans::child,
 };
@@ -29,7 +30,34 @@ pub(super) fn check(loaded: &Loaded) -> Vec<Diagnostic> {
         let code = FindingCode::WrongValue;
         loaded.diagnostic(&child(&table, name), code, message, "this variable", help)
     });
-    findings.collect()
+    findings.chain(mistyped(loaded)).collect()
+}
+
+/// Returns a warning for each variable of a VPU that is probably meant to override another one.
+fn mistyped(loaded: &Loaded) -> Vec<Diagnostic> {
+    let manifest = &loaded.manifest;
+    let common = loaded.declared_vpu.vars.keys();
+    let known: Vec<&str> = manifest
+        .vars
+        .values
+        .keys()
+        .chain(common)
+        .map(String::as_str)
+        .collect();
+    let tables = manifest.vpus.iter().flat_map(|(vpu, table)| {
+        let pointer = format!("{}/vars", child("/vpus", vpu));
+        table.vars.keys().map(move |name| (pointer.clone(), name))
+    });
+    let unknown = tables.filter(|(_, name)| is_name(name) && !known.contains(&name.as_str()));
+    let warnings = unknown.filter_map(|(table, name)| {
+        let meant = did_you_mean(name, known.iter().copied())?;
+        let message = format!("`{}` overrides no variable of [vars]", escape(name));
+        let help = format!("did you mean `{meant}`? Otherwise declare it in [vars], too");
+        let code = FindingCode::UnknownVariable;
+        let finding = loaded.diagnostic(&child(&table, name), code, message, "this variable", help);
+        Some(finding.warning())
+    });
+    warnings.collect()
 }
 
 fn is_name(name: &str) -> bool {
@@ -50,5 +78,11 @@ mod tests {
         let found = check(&loaded);
         let found: Vec<&str> = found.iter().map(|one| one.pointer.as_str()).collect();
         assert_eq!(found, ["/vars/1x", "/vpu/vars/a b", "/vpus/x/vars/a-b"]);
+        let text = "[release]\nname = \"a\"\n[vars]\nline = \"\"\n[vpus.x]\nvars = { lnie = \"\", other = \"\" }\n";
+        let loaded = manifest::parse("deploy.toml", text.as_bytes()).unwrap();
+        let found = check(&loaded);
+        let help = found[0].help.as_deref().unwrap_or_default();
+        assert_eq!((found.len(), found[0].is_error()), (1, false));
+        assert!(help.starts_with("did you mean `line`?"), "{help}");
     }
 }
