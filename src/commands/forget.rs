@@ -1,6 +1,6 @@
 //! `forget`: drops the record of a release, and what the VPU keeps of it.
 
-use super::{CommandError, ErrorCode, Exit, apply::who, look::Look};
+use super::{CommandError, ErrorCode, Exit, again, apply::who, look::Look};
 use crate::{
     apply,
     cli::{self, Global},
@@ -93,7 +93,8 @@ async fn ask(args: &cli::Forget, name: &str, stays: &str, ui: Ui) -> Result<(), 
             ErrorCode::NoTerminal,
             "no terminal for confirmation; nothing was done",
             Some(format!(
-                "skip the confirmation: o3r-deploy forget {name} --yes"
+                "skip the confirmation: {}",
+                again(&format!("forget {name} --yes"))
             )),
         ));
     }

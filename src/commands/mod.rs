@@ -27,6 +27,8 @@ mod target;
 pub use codes::ErrorCode;
 pub use error::{CommandError, Exit};
 pub use find::find_manifest;
+use std::sync::OnceLock;
+
 use serde_json::json;
 
 use self::{
@@ -42,11 +44,22 @@ use crate::{
     ui::Ui,
 };
 
+/// This program with the options that select a manifest and a VPU.
+static PROGRAM: OnceLock<String> = OnceLock::new();
+
+/// Returns a command line to copy, with the options of this one that select a manifest and a VPU.
+fn again(command: &str) -> String {
+    let program = PROGRAM.get().map_or("o3r-deploy", String::as_str);
+    format!("{} {command}", program.trim_end())
+}
+
 /// Runs a command line to its end.
 ///
 /// # Errors
 /// The report for stderr, with its exit code. If JSON is requested, it is on stdout as well.
 pub async fn run(cli: &Cli, ui: Ui) -> Result<Exit, CommandError> {
+    let host = cli.global.host.as_ref().map(ToString::to_string);
+    let _ = PROGRAM.set(plan::command_line(&cli.global, host, ""));
     let ended = run_command(cli, ui).await;
     // `apply` has its own document, which includes the error.
     let is_told = match &cli.command {

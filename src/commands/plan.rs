@@ -182,7 +182,7 @@ pub(super) fn from_observed(global: &Global, file: &Utf8Path) -> String {
     command_line(global, None, &command)
 }
 
-fn command_line(global: &Global, host: Option<String>, command: &str) -> String {
+pub(super) fn command_line(global: &Global, host: Option<String>, command: &str) -> String {
     let mut words = vec!["o3r-deploy".to_owned()];
     let mut option = |name: &str, value: Option<String>| {
         words.extend(value.map(|value| format!("{name} {}", quote(&value))));

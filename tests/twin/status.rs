@@ -129,7 +129,7 @@ fn status_needs_no_manifest_and_no_local_images() {
     let document = status(&site, &host, 0);
     assert_eq!(
         document["drift"]["reason"],
-        "there is no deploy.toml in this folder"
+        "there is no deploy.toml in this folder or above"
     );
     assert_eq!(document["projects"][0]["containers"][0]["state"], "running");
     site.run(&["observe", "--host", &twin.address])

@@ -22,7 +22,7 @@ use self::{
     watch::{Waiting, log},
 };
 use super::{
-    CommandError, ErrorCode, Exit, destroy, details::details, interrupts, kept::Which,
+    CommandError, ErrorCode, Exit, again, destroy, details::details, interrupts, kept::Which,
     session::Session,
 };
 use crate::{
@@ -397,8 +397,8 @@ fn confirm(format: TextOrJson, ui: Ui, plan: &Plan) -> Result<(), CommandError> 
             ErrorCode::NoTerminal,
             "no terminal for confirmation; nothing was done",
             Some(format!(
-                "skip the confirmation: o3r-deploy {} --yes",
-                ended::command(plan)
+                "skip the confirmation: {}",
+                again(&format!("{} --yes", ended::command(plan)))
             )),
         ));
     }

@@ -34,7 +34,7 @@ started() {
 # for others, the line of the earlier records $1 and $2.
 down() {
     events=$(docker events --since 1h --until 0s --filter type=container --filter event=kill --filter event=die \
-        --filter event=start --format '{{.TimeNano}} {{.Action}} {{.ID}} {{index .Actor.Attributes "com.docker.compose.service"}}' \
+        --filter event=create --filter event=start --filter event=destroy --format '{{.TimeNano}} {{.Action}} {{.ID}} {{index .Actor.Attributes "com.docker.compose.service"}}' \
         --filter "label=com.docker.compose.project=$project" </dev/null 2>/dev/null) || events=
     lines=$(
         printf '%s\n' "$containers" | while read -r id _; do
@@ -51,20 +51,27 @@ down() {
 }
 
 # Prints the line for the container $1, from the events on standard input: the time since the container before it got its
-# first signal. A service that was stopped long before was not stopped by this apply.
+# first signal. A service that was stopped long before was not stopped by this apply, and a container that was
+# removed before its successor was created was not replaced.
 downtime() {
     [ -n "$1" ] || return 0
     service=$(printf '%s\n' "$events" | grep -m 1 " start $1 ")
-    service=${service##* } since=
+    service=${service##* } since='' created=''
     [ -n "$service" ] || return 0
     while read -r at what id whose; do
         [ "$whose" = "$service" ] || continue
         if [ "$id" = "$1" ]; then
+            [ "$what" != create ] || created=yes
             [ "$what" = start ] || continue
             [ -z "$since" ] || [ $((at - since)) -ge 300000000000 ] || echo "down $service $(((at - since) / 1000000))"
             return
         fi
-        if [ "$what" = start ]; then since=; elif [ -z "$since" ]; then since=$at; fi
+        case $what in
+            create) ;;
+            start) since= ;;
+            destroy) [ -n "$created" ] || since= ;;
+            *) since=${since:-$at} ;;
+        esac
     done
 }
 

@@ -218,9 +218,17 @@ async fn a_record_of_containers_has_how_long_services_were_down() {
         docker("1796051600000000000 kill d0 db\n1796051600020000000 start d1 db\n");
         assert!(fixture.run(&command, b"").await.success());
         assert_eq!(down(), "down db 20, down web 2345", "{shell:?}");
+        // The project was removed, and deployed again later. docker-compose 2 removes a container before its successor starts.
+        docker(
+            "1796051600000000000 kill w1 web\n1796051601000000000 destroy w1 web\n1796051620000000000 create w2 web\n\
+             1796051621000000000 start w2 web\n1796051630000000000 create d1 db\n1796051631000000000 kill d0 db\n\
+             1796051631500000000 destroy d0 db\n1796051631700000000 start d1 db\n",
+        );
+        assert!(fixture.run(&command, b"").await.success());
+        assert_eq!(down(), "down db 700, down web 2345", "{shell:?}");
         // Somebody had stopped it long before; docker no longer knows the events of the other.
         docker("1796051600000000000 kill w1 web\n1796052600000000000 start w2 web\n");
         assert!(fixture.run(&command, b"").await.success());
-        assert_eq!(down(), "down db 20, down web 2345", "{shell:?}");
+        assert_eq!(down(), "down db 700, down web 2345", "{shell:?}");
     }
 }
