@@ -27,7 +27,8 @@ VARIES = [
     (r"\d+(\.\d+)? ([KMG]i)?B(/s)?\b", "SIZE"),
     (r"\b\d+ bytes", "SIZE"),
     (r"\(\d+\.\d s", "(TIME"),
-    (r"down \d+\.\d s", "down TIME"),
+    (r"down (for )?\d+\.\d s", "down TIME"),
+    (r" in \d+\.\d s", " in TIME"),
     (r"\bafter \d+ s\b", "after TIME"),
     (r"\b(sha256:)?[0-9a-f]{12,64}(?=\b|_)", "DIGEST"),  # `_`: a container that was renamed is ID_NAME
     (r"SHA256:[A-Za-z0-9+/]+", "FINGERPRINT"),
