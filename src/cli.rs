@@ -98,8 +98,10 @@ pub enum Color {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Write a deploy.toml for the compose file and images in this folder
+    /// Write a deploy.toml for the compose file and images in this folder; with --host, also authorize
     Init(Init),
+    /// Let a key of this machine log in to a VPU, and pin the VPU in the manifest
+    Authorize(Authorize),
     /// Validate the manifest and all files that it names, without a VPU
     Check(Check),
     /// Show what apply would do; changes nothing
@@ -147,6 +149,7 @@ impl Command {
             Self::Status(args) => args.format == TextOrJson::Json,
             Self::Observe(args) => args.output.is_none(),
             Self::Init(_)
+            | Self::Authorize(_)
             | Self::Confirm(_)
             | Self::Forget(_)
             | Self::Cancel(_)
@@ -300,6 +303,9 @@ pub struct Init {
     /// The release's name [default: the folder's name]
     #[arg(long, value_name = "NAME", value_parser = release_name)]
     pub name: Option<ReleaseName>,
+    /// With `--host`: trust the host key that the VPU presents, without a question
+    #[arg(short, long, requires = "host")]
+    pub yes: bool,
 }
 
 /// `check`.
@@ -473,6 +479,18 @@ pub struct History {
     /// Output format
     #[arg(long, value_enum, default_value_t = TextOrJson::Text)]
     pub format: TextOrJson,
+}
+
+/// `authorize`.
+#[derive(Debug, Args)]
+pub struct Authorize {
+    /// The key to log in with, its private or its public file [default: `identity` in `[vpu]`, else an own one in `~/.ssh`;
+    /// if there is none, an ed25519 key is made]
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<Utf8PathBuf>,
+    /// Trust the host key that the VPU presents, without a question
+    #[arg(short, long)]
+    pub yes: bool,
 }
 
 /// `forget`.

@@ -51,6 +51,8 @@ o3r_core::codes! {
         JumpHostFailed = "jump-host-failed",
         /// The login failed for another reason; the message quotes it.
         LoginFailed = "login-failed",
+        /// `authorize` has no usable key, or could not add it to the VPU.
+        NotAuthorized = "not-authorized",
         /// sshd on the VPU allows no session on the connection.
         NoSession = "no-session",
         /// The connection to the VPU was lost.
@@ -132,6 +134,7 @@ impl ErrorCode {
             | Self::HostKeyRevoked
             | Self::JumpHostFailed
             | Self::LoginFailed
+            | Self::NotAuthorized
             | Self::NoSession
             | Self::ConnectionLost
             | Self::LockLost

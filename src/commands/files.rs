@@ -17,6 +17,19 @@ pub(super) fn write(path: &Utf8Path, bytes: &[u8], mode: u32) -> Result<(), Comm
         .map_err(|error| cannot_write(&error))
 }
 
+/// Replaces the content of a file, which keeps its permissions; a reader finds the old or the new one.
+pub(super) fn replace(path: &Utf8Path, text: &str) -> std::io::Result<()> {
+    let permissions = fs_err::metadata(path)?.permissions();
+    let folder = path.parent().filter(|folder| !folder.as_str().is_empty());
+    let folder = folder.unwrap_or(Utf8Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().set_permissions(permissions)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
+}
+
 pub(super) fn cannot_write(error: &std::io::Error) -> CommandError {
     CommandError::message(
         ErrorCode::NotWritten,

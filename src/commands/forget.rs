@@ -1,6 +1,6 @@
 //! `forget`: drops the record of a release, and what the VPU keeps of it.
 
-use super::{CommandError, ErrorCode, Exit, again, apply::who, look::Look};
+use super::{CommandError, ErrorCode, Exit, again, agreed, apply::who, look::Look};
 use crate::{
     apply,
     cli::{self, Global},
@@ -83,7 +83,6 @@ pub(super) async fn run(
     Ok(Exit::Done)
 }
 
-/// Asks on another thread, so that a signal can end it.
 async fn ask(args: &cli::Forget, name: &str, stays: &str, ui: Ui) -> Result<(), CommandError> {
     if args.yes {
         return Ok(());
@@ -101,13 +100,5 @@ async fn ask(args: &cli::Forget, name: &str, stays: &str, ui: Ui) -> Result<(), 
     let question = format!(
         "Forget release {name}? Nothing can return to it or its earlier releases then.{stays}"
     );
-    let answer = tokio::task::spawn_blocking(move || ui.confirm(&question)).await;
-    if answer.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())) {
-        return Ok(());
-    }
-    Err(CommandError::message(
-        ErrorCode::Declined,
-        "declined; nothing was done",
-        None,
-    ))
+    agreed(ui, question).await
 }

@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 
 use camino::Utf8Path;
 
-use super::{CommandError, ErrorCode, Exit, schema, session};
+use super::{CommandError, ErrorCode, Exit, authorize, schema, session};
 use crate::{
     cli::{self, DEFAULT_FILE, Global},
     image::LayerCache,
@@ -61,9 +61,17 @@ pub(super) async fn run(
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => ui.note(&format!("no schema for editors: {error}")),
     }
+    let has_vpu = global.host.is_some();
+    if has_vpu {
+        let args = cli::Authorize {
+            key: None,
+            yes: args.yes,
+        };
+        Box::pin(authorize::run(global, &args, ui)).await?;
+    }
     let findings = findings(path, cache, ui).await?;
     if findings.is_empty() {
-        ui.say(&next(path, &found));
+        ui.say(&next(path, &found, has_vpu));
     } else {
         ui.report(&findings);
         ui.say(&format!(
@@ -75,7 +83,7 @@ pub(super) async fn run(
 }
 
 /// Returns what to do by hand, and the next command.
-fn next(path: &Utf8Path, found: &Found) -> String {
+fn next(path: &Utf8Path, found: &Found, has_vpu: bool) -> String {
     let images = found.images_without_source();
     let source = match images.as_slice() {
         [] => String::new(),
@@ -86,10 +94,16 @@ fn next(path: &Utf8Path, found: &Found) -> String {
         }
     };
     let option = option(path);
-    format!(
-        "next: in {path},{source} set your VPU in [vpu], then run: o3r-deploy{option} check, then: \
-         o3r-deploy{option} plan"
-    )
+    let vpu = if has_vpu {
+        ""
+    } else {
+        " set your VPU in [vpu],"
+    };
+    let run = format!("run: o3r-deploy{option} check, then: o3r-deploy{option} plan");
+    match (source.is_empty(), has_vpu) {
+        (true, true) => format!("next: {run}"),
+        _ => format!("next: in {path},{source}{vpu} then {run}"),
+    }
 }
 
 /// Returns the option that names the manifest, if it does not have the default name.

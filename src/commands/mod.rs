@@ -2,6 +2,7 @@
 
 mod answer;
 mod apply;
+mod authorize;
 mod check;
 mod codes;
 mod completions;
@@ -53,6 +54,22 @@ fn again(command: &str) -> String {
     format!("{} {command}", program.trim_end())
 }
 
+/// Asks a question on another thread, so that a signal can end it.
+///
+/// # Errors
+/// The answer is not yes.
+async fn agreed(ui: Ui, question: String) -> Result<(), CommandError> {
+    let answer = tokio::task::spawn_blocking(move || ui.confirm(&question)).await;
+    if answer.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())) {
+        return Ok(());
+    }
+    Err(CommandError::message(
+        ErrorCode::Declined,
+        "declined; nothing was done",
+        None,
+    ))
+}
+
 /// Runs a command line to its end.
 ///
 /// # Errors
@@ -102,6 +119,9 @@ async fn run_command(cli: &Cli, ui: Ui) -> Result<Exit, CommandError> {
     let cache = &LayerCache::new(session::cache());
     let ended = match &cli.command {
         Command::Init(args) => init::run(global, args, cache, ui).await,
+        Command::Authorize(args) => {
+            until(listen(), Box::pin(authorize::run(global, args, ui))).await
+        }
         Command::Check(args) => {
             until(listen(), Box::pin(check::run(global, args, cache, ui))).await
         }

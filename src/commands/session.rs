@@ -10,12 +10,12 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::{
     CommandError, ErrorCode,
     kept::{self, Which},
-    target::{self, NO_MANIFEST, Table},
+    target::{self, Table},
 };
 use crate::surroundings::{temporary, variable};
 use crate::{
     cli::Global,
-    deployment::{FACTORY_ADDRESS, Note, Planned, Vpu},
+    deployment::{Note, Planned, Vpu},
     desired::Permits,
     device,
     host::{HostError, SshHost, SshOptions},
@@ -189,15 +189,7 @@ impl Connection {
         ui: Ui,
     ) -> Result<Self, CommandError> {
         let options = target::ssh_options(global, loaded)?;
-        if target::is_guessed(global, has_host(loaded))? {
-            let why = match loaded {
-                Some(_) => "no host in the manifest, --host or $IFM3D_IP",
-                None => NO_MANIFEST,
-            };
-            ui.note(&format!(
-                "{why}: connecting to the factory address {FACTORY_ADDRESS}"
-            ));
-        }
+        target::say_guessed(global, loaded, ui)?;
         let table = Table::of(loaded);
         let host = SshHost::connect(&options).await;
         let host = host.map_err(|error| {
@@ -215,11 +207,6 @@ impl Connection {
             table,
         })
     }
-}
-
-/// Whether the manifest names the address of the VPU.
-fn has_host(loaded: Option<&Loaded>) -> bool {
-    loaded.is_some_and(|loaded| loaded.manifest.vpu.host.is_some())
 }
 
 /// A connected VPU with its desired state.

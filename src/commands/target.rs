@@ -12,6 +12,7 @@ use crate::{
         types::Vpu,
     },
     shell::quote,
+    ui::Ui,
 };
 
 /// Why nothing says which VPU is meant.
@@ -90,6 +91,28 @@ pub(super) fn selected(global: &Global, loaded: Option<&Loaded>) -> Result<(), C
 /// `$IFM3D_IP` is not an address.
 pub(super) fn is_guessed(global: &Global, is_named: bool) -> Result<bool, CommandError> {
     Ok(!is_named && global.host.is_none() && environment()?.is_none())
+}
+
+/// Says so if the factory address is used because nothing names a VPU.
+///
+/// # Errors
+/// `$IFM3D_IP` is not an address.
+pub(super) fn say_guessed(
+    global: &Global,
+    loaded: Option<&Loaded>,
+    ui: Ui,
+) -> Result<(), CommandError> {
+    let has_host = loaded.is_some_and(|loaded| loaded.manifest.vpu.host.is_some());
+    if is_guessed(global, has_host)? {
+        let why = match loaded {
+            Some(_) => "no host in the manifest, --host or $IFM3D_IP",
+            None => NO_MANIFEST,
+        };
+        ui.note(&format!(
+            "{why}: connecting to the factory address {FACTORY_ADDRESS}"
+        ));
+    }
+    Ok(())
 }
 
 /// Returns `$IFM3D_IP`, if set.

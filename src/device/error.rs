@@ -59,6 +59,12 @@ pub enum DeviceError {
         /// The expected format.
         expected: &'static str,
     },
+    /// The API accepted a value that it does not have afterwards.
+    #[error("the device's API accepted {pointer} and did not set it")]
+    NotSet {
+        /// The pointer in the configuration.
+        pointer: &'static str,
+    },
     /// The API rejected the call.
     #[error("the device's API refused with fault {code}: {text}")]
     Fault {
@@ -111,6 +117,9 @@ impl DeviceError {
                 "something else than the device's API may be on this port: check whether `api_port` in [vpu] is \
                  right (devices use 80)"
                     .to_owned()
+            }
+            Self::NotSet { .. } => {
+                "try again; if it persists, make the setting with ifm's Vision Assistant".to_owned()
             }
             Self::Fault { code: 104_010, .. } => {
                 "the device could not parse the request as JSON: report this as a bug".to_owned()

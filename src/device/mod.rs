@@ -4,6 +4,7 @@
 mod client;
 mod error;
 mod identity;
+mod keys;
 mod saved;
 mod settings;
 
@@ -13,6 +14,7 @@ use serde_json::Value;
 pub use client::call;
 pub use error::DeviceError;
 pub use identity::observe;
+pub use keys::{add_key, add_key_to_file};
 
 /// Parses a JSON answer.
 fn json(text: &str) -> Result<Value, DeviceError> {

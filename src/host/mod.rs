@@ -1,5 +1,6 @@
 //! Runs commands on a host: over ssh, or on this machine.
 
+mod direct;
 mod error;
 mod held;
 mod local;
@@ -12,6 +13,7 @@ use std::{
     task::{Context, Poll},
 };
 
+pub use direct::DirectHost;
 pub(crate) use error::chain;
 pub use error::{HostError, PresentedKey};
 pub use held::Held;

@@ -7,6 +7,7 @@ mod codes;
 pub mod device;
 pub mod diagnostics;
 mod document;
+pub mod edit;
 mod interpolate;
 mod load;
 mod loaded;

@@ -16,6 +16,7 @@
 
 mod adopted;
 mod apply;
+mod authorize;
 mod autostart;
 mod boot;
 mod crash;

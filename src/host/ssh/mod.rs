@@ -67,9 +67,25 @@ impl SshHost {
         Self::connect_within(options, limit).await
     }
 
+    /// Connects and logs in, and fails if that needs a password or a passphrase.
+    ///
+    /// # Errors
+    /// Those of [`SshHost::connect`].
+    pub async fn connect_unattended(options: &SshOptions) -> Result<Self, HostError> {
+        Self::connect_as(options, LOGIN_TIMEOUT, Login::AsksNothing).await
+    }
+
     async fn connect_within(options: &SshOptions, limit: Duration) -> Result<Self, HostError> {
+        Self::connect_as(options, limit, Login::MayAsk).await
+    }
+
+    async fn connect_as(
+        options: &SshOptions,
+        limit: Duration,
+        login: Login,
+    ) -> Result<Self, HostError> {
         Ok(Self {
-            link: Box::pin(Link::connect(options, limit, Login::MayAsk)).await?,
+            link: Box::pin(Link::connect(options, limit, login)).await?,
             options: options.clone(),
             limit,
             spare: OnceCell::new(),

@@ -20,6 +20,7 @@ use proptest::prelude::*;
 mod boot;
 mod generations;
 mod health;
+mod keys;
 mod lock;
 mod parts;
 mod probe;
