@@ -304,7 +304,7 @@ pub struct Init {
     #[arg(long, value_name = "NAME", value_parser = release_name)]
     pub name: Option<ReleaseName>,
     /// With `--host`: trust the host key that the VPU presents, without a question
-    #[arg(short, long, requires = "host")]
+    #[arg(short, long)]
     pub yes: bool,
 }
 

@@ -23,6 +23,13 @@ pub(super) async fn run(
     cache: &LayerCache,
     ui: Ui,
 ) -> Result<Exit, CommandError> {
+    if args.yes && global.host.is_none() {
+        return Err(CommandError::message(
+            ErrorCode::NotWritten,
+            "--yes trusts the host key of a VPU, and none is named; nothing was written",
+            Some("name it with --host, or remove --yes".to_owned()),
+        ));
+    }
     let path = &global.file;
     // A quick check before the search; the creation of the file decides.
     if path.symlink_metadata().is_ok() {

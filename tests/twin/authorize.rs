@@ -80,7 +80,11 @@ fn a_key_is_added_by_the_api_and_the_vpu_is_pinned() {
         .exits(0);
     done.says("wrote host, identity, host_key, serial to [vpu] in deploy.toml");
     new.run(&["check"]).exits(0);
-    new.run(&["plan"]).exits(0).says(&twin.serial);
+    new.run(&["plan"]).says(&twin.serial);
+    new.run(&["-f", "other.toml", "init", "--yes"])
+        .exits(1)
+        .says("name it with --host");
+    let after = keys(&twin);
     // One of several, in a file of its own; the key exists already.
     let several = Site::new(&twin);
     several.write("deploy.toml", "[release]\nname = \"app\"\n");
