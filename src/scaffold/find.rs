@@ -28,6 +28,9 @@ const MAX_ENTRIES: usize = 20_000;
 /// The most archives that are opened; each may have to be unpacked.
 const MAX_ARCHIVES: usize = 50;
 
+/// The version of the release, in a string of the manifest.
+pub(super) const RELEASE_VERSION: &str = "${release.version}";
+
 /// Directories with many files that are not the user's own.
 const SKIPPED: &[&str] = &["target", "node_modules", "venv", "__pycache__"];
 
@@ -84,8 +87,17 @@ fn compose(folder: &Utf8Path, file: &str, notes: &mut Vec<String>) -> Compose {
     let env = read(".env").ok();
     let parsed = match read(file) {
         Ok(text) => {
-            let env = parse_env(env.as_deref().unwrap_or_default());
-            ComposeFile::parse_with(&text, &env).map_err(|error| error.to_string())
+            let mut values = parse_env(env.as_deref().unwrap_or_default());
+            let mut parsed = ComposeFile::parse_with(&text, &values);
+            if env.is_none()
+                && let Ok(first) = &parsed
+            {
+                found.versions = versions(first);
+                let release = |name: &String| (name.clone(), RELEASE_VERSION.to_owned());
+                values.extend(found.versions.iter().map(release));
+                parsed = ComposeFile::parse_with(&text, &values);
+            }
+            parsed.map_err(|error| error.to_string())
         }
         Err(error) => Err(error.to_string()),
     };
@@ -119,6 +131,22 @@ fn compose(folder: &Utf8Path, file: &str, notes: &mut Vec<String>) -> Compose {
     let names = external.map(|volume| volume.external_name().to_owned());
     push_new(&mut found.volumes, names);
     found
+}
+
+/// Returns the variables of images that are not set and are probably meant to be the release's version.
+fn versions(parsed: &ComposeFile) -> Vec<String> {
+    let mut names = vec![];
+    let unset = parsed
+        .services
+        .iter()
+        .flat_map(|service| &service.unset_in_image);
+    let is_version = |name: &&String| {
+        ["VERSION", "TAG"]
+            .iter()
+            .any(|word| name.to_uppercase().ends_with(word))
+    };
+    push_new(&mut names, unset.filter(is_version).cloned());
+    names
 }
 
 fn push_new(list: &mut Vec<String>, items: impl IntoIterator<Item = String>) {
@@ -249,6 +277,46 @@ mod tests {
         ] {
             assert_eq!(home_directory(source).as_deref(), found, "{source}");
         }
+    }
+
+    #[test]
+    fn an_unset_version_of_an_image_is_that_of_the_release() {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = Utf8Path::from_path(directory.path()).unwrap();
+        let text = "services:\n  a:\n    image: gate:${VERSION}\n  b:\n    image: broker:${BROKER_TAG}-alpine\n  \
+                    c:\n    image: db:${X:-1}\n";
+        fs_err::write(folder.join("compose.yml"), text).unwrap();
+        let found = compose(folder, "compose.yml", &mut vec![]);
+        assert_eq!(found.versions, ["VERSION", "BROKER_TAG"]);
+        let version = RELEASE_VERSION;
+        let images = [
+            format!("gate:{version}"),
+            format!("broker:{version}-alpine"),
+            "db:1".into(),
+        ];
+        assert_eq!(found.images, images);
+        let written = Found {
+            name: "app".into(),
+            compose: Some(found),
+            ..Found::default()
+        };
+        let text = super::super::text(&written, "./x.json");
+        let line =
+            "env = { VERSION = \"${release.version}\", BROKER_TAG = \"${release.version}\" }";
+        assert!(text.contains(line), "{text}");
+        assert!(
+            text.contains("# docker save -o FILE gate:0.1.0\n"),
+            "{text}"
+        );
+        let loaded = crate::manifest::parse("deploy.toml", text.as_bytes()).unwrap();
+        assert_eq!(loaded.manifest.images[0].name.to_string(), "gate:0.1.0");
+        // With a `.env`, that is where it is set.
+        fs_err::write(folder.join(".env"), "VERSION=2\n").unwrap();
+        let found = compose(folder, "compose.yml", &mut vec![]);
+        assert_eq!(
+            (found.versions.len(), found.images[0].as_str()),
+            (0, "gate:2")
+        );
     }
 
     #[test]

@@ -50,6 +50,8 @@ pub struct Compose {
     pub directories: Vec<String>,
     /// Files next to it that its services read, in the form of `extra_files`.
     pub extra_files: Vec<String>,
+    /// Variables of its images that are not set, and are probably meant to be the release's version.
+    pub versions: Vec<String>,
 }
 
 /// An image archive.

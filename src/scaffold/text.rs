@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Archive, Compose, Found};
+use super::{Archive, Compose, Found, find::RELEASE_VERSION};
 use o3r_core::names::{ImageRef, ReleaseVersion};
 
 /// The version if no image has one.
@@ -47,8 +47,12 @@ pub fn text(found: &Found, schema: &str) -> String {
     out
 }
 
-/// Returns the version of the first image that has one.
+/// Returns the version of the first image that has one; images that have the release's say nothing of it.
 fn version(found: &Found) -> String {
+    let mut composes = found.compose.iter();
+    if composes.any(|compose| !compose.versions.is_empty()) {
+        return DEFAULT_VERSION.to_owned();
+    }
     let compose = found.compose.iter().flat_map(|compose| &compose.images);
     let archived = found.archives.iter().flat_map(|archive| &archive.names);
     compose
@@ -86,10 +90,11 @@ fn images(out: &mut String, found: &Found, compose: &Compose) {
     out.push_str("\n# Images. Without a source, an image must be on the VPU already.\n");
     let mut tables = Vec::new();
     let mut used = Vec::new();
+    let version = version(found);
     for name in &compose.images {
         let archive = found.archives.iter().find(|archive| holds(archive, name));
         used.extend(archive);
-        tables.push(image(name, archive));
+        tables.push(image(name, archive, &version));
     }
     let mut unused = String::new();
     for archive in &found.archives {
@@ -102,7 +107,11 @@ fn images(out: &mut String, found: &Found, compose: &Compose) {
                 [] => std::slice::from_ref(&unnamed),
                 names => names,
             };
-            tables.extend(names.iter().map(|name| image(name, Some(archive))));
+            tables.extend(
+                names
+                    .iter()
+                    .map(|name| image(name, Some(archive), &version)),
+            );
         } else {
             let _ = writeln!(
                 unused,
@@ -127,8 +136,8 @@ fn images(out: &mut String, found: &Found, compose: &Compose) {
     if found.has_dockerfile {
         let name = compose.images.first();
         let name = name.map_or_else(
-            || format!("{}:{}", found.name, version(found)),
-            Clone::clone,
+            || format!("{}:{version}", found.name),
+            |name| name.replace(RELEASE_VERSION, &version),
         );
         let _ = write!(
             out,
@@ -152,7 +161,7 @@ fn contents(archive: &Archive) -> String {
     words.join(", ")
 }
 
-fn image(name: &str, archive: Option<&Archive>) -> String {
+fn image(name: &str, archive: Option<&Archive>, version: &str) -> String {
     let mut table = format!("[[images]]\nname = {}\n", quoted(name));
     match archive {
         Some(archive) => {
@@ -162,9 +171,10 @@ fn image(name: &str, archive: Option<&Archive>) -> String {
             let _ = writeln!(
                 table,
                 "# engine = {}   # from this machine's docker; or from a file:\n\
-                 # archive = {}   # docker save -o FILE {name}",
+                 # archive = {}   # docker save -o FILE {}",
                 quoted(name),
-                quoted(&archive_for(name))
+                quoted(&archive_for(name)),
+                name.replace(RELEASE_VERSION, version)
             );
         }
     }
@@ -201,6 +211,17 @@ fn projects(out: &mut String, found: &Found) {
                     out,
                     "extra_files = [{}]   # placed beside it",
                     files.join(", ")
+                );
+            }
+            if !compose.versions.is_empty() {
+                let version = quoted(RELEASE_VERSION);
+                let values = compose.versions.iter();
+                let values: Vec<String> =
+                    values.map(|name| format!("{name} = {version}")).collect();
+                let _ = writeln!(
+                    out,
+                    "env = {{ {} }}   # becomes the project's .env",
+                    values.join(", ")
                 );
             }
             out.push_str(OPTIONS);
@@ -281,6 +302,7 @@ mod tests {
                 volumes: vec!["share".into()],
                 directories: vec!["~/data \"x\"".into()],
                 extra_files: vec![".env".into(), "conf/".into()],
+                versions: vec![],
             }),
             archives: vec![
                 archive("dist/p.tar.gz", "docker.io/library/palletizer:1.4.0"),

@@ -157,7 +157,7 @@ impl Project<'_, '_> {
                 variable.place,
                 &[name],
                 &format!(
-                    "set it in a `.env` file listed in `extra_files`, or give it a default: `${{{name}:-value}}`"
+                    "set it in `env` of [[compose]] or in a `.env` file listed in `extra_files`, or give it a default: `${{{name}:-value}}`"
                 ),
             );
         }

@@ -38,9 +38,17 @@ impl Project<'_, '_> {
             "has the image of `{}` undefined: `{variables}` is not set",
             service.name
         );
-        let help = "set it in a `.env` file listed in `extra_files`, or give it a default: \
-                    `${NAME:-value}`";
-        self.error(FindingCode::ComposeImage, Some(image.place), &message, help);
+        let help = format!(
+            "set it: `env = {{ {} = \"${{release.version}}\" }}` in [[compose]], or in a `.env` file listed in `extra_files`; or give it a \
+             default: `${{NAME:-value}}`",
+            service.unset_in_image[0]
+        );
+        self.error(
+            FindingCode::ComposeImage,
+            Some(image.place),
+            &message,
+            &help,
+        );
     }
 
     fn declared(&mut self, service: &str, written: &str, place: Place) {
