@@ -1,5 +1,7 @@
 //! Renders templates with the variables of a manifest.
 
+use std::io;
+
 use camino::Utf8Path;
 use minijinja::{Environment, UndefinedBehavior, Value};
 
@@ -10,8 +12,9 @@ use super::{
     variables,
 };
 use crate::closest::did_you_mean;
+use o3r_core::units;
 
-/// The largest template in bytes: it is kept in memory.
+/// The largest template in bytes, and the largest text that one is rendered to: it is kept in memory.
 pub(crate) const MAX_BYTES: u64 = 1 << 20;
 
 /// The most instructions of a template: a loop in a loop would not end in time.
@@ -56,10 +59,33 @@ pub(crate) fn render(
         let finding = Diagnostic::error(code, &source, message).label(at..end, "here");
         return Err(Box::new(finding.help(help)));
     }
-    let rendered = environment.render_named_str(path.as_str(), text, context);
-    rendered
-        .map(String::into_bytes)
-        .map_err(|error| Box::new(finding(loaded, path, text, &error)))
+    let mut rendered = Bounded(vec![]);
+    let template = environment.template_from_named_str(path.as_str(), text);
+    let done = template.and_then(|template| {
+        let written = template.render_captured_to(context, &mut rendered);
+        written.map(drop)
+    });
+    match done {
+        Ok(()) => Ok(rendered.0),
+        Err(error) => Err(Box::new(finding(loaded, path, text, &error))),
+    }
+}
+
+/// Takes as many bytes as a template may have.
+struct Bounded(Vec<u8>);
+
+impl io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if (self.0.len() + bytes.len()) as u64 > MAX_BYTES {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn finding(loaded: &Loaded, path: &Utf8Path, text: &str, error: &minijinja::Error) -> Diagnostic {
@@ -77,6 +103,10 @@ fn finding(loaded: &Loaded, path: &Utf8Path, text: &str, error: &minijinja::Erro
         (minijinja::ErrorKind::UndefinedError, Some(name)) => (
             format!("`{}` has no value", escape(name.trim())),
             known(loaded, name.trim()),
+        ),
+        (minijinja::ErrorKind::WriteFailure, _) => (
+            format!("renders more than {}", units::bytes(MAX_BYTES)),
+            "make its loops shorter".to_owned(),
         ),
         (minijinja::ErrorKind::OutOfFuel, _) => (
             format!("takes more than {FUEL} steps to render"),
@@ -191,6 +221,9 @@ mod tests {
             "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}";
         let endless = rendered(endless).unwrap_err();
         assert!(endless.contains("steps to render"), "{endless}");
+        let long = "{% for a in range(99999) %}{{ \"x\" * 100000 }}{% endfor %}";
+        let long = rendered(long).unwrap_err();
+        assert!(long.contains("renders more than 1.00 MiB"), "{long}");
         let open = rendered("a\n{{ vars.x").unwrap_err();
         assert!(open.starts_with("conf/app.toml:2 "), "{open}");
         let include = rendered("{% include \"/etc/passwd\" %}").unwrap_err();

@@ -52,9 +52,14 @@ fn a_release_is_destroyed_and_its_data_only_where_it_is_asked_for() {
     site.run(&["destroy"])
         .exits(1)
         .says("skip the confirmation: o3r-deploy destroy hello --yes");
+    // A name that somebody else gave to the image stays.
+    twin.oem("docker tag hello:1.1.0 mine:1");
     site.run(&["destroy", "--yes"])
         .exits(0)
         .says("release hello is destroyed");
+    let names = "docker image inspect -f '{{.RepoTags}}' mine:1";
+    assert_eq!(twin.oem(names), "[mine:1]");
+    twin.oem("docker image rm mine:1");
     assert_eq!(twin.oem(THERE), "logs share hello_data logs share base:1");
     site.run(&["status"]).says("releases none");
     site.run(&["destroy"])

@@ -1,15 +1,13 @@
 # Forgets a release: what is kept of it, our names of its images, its history and its record. What it deployed stays.
 # The record is the last that goes, so that one that is cut off can be done again.
-# $1 release, then names of its images that go, too
+# $1 release, then names of its images that go, too, if one of its kept releases brought them: others gave its images names, too
 main() {
     release=$1 base=$HOME/.o3r-deploy
     store=$base/store
     IFS='
 '
     shift
-    named="$*"
-    rm -rf -- "$base/generations/$release" "$base/attempts/$release.jsonl" || exit
-    [ ! -d "$store" ] || unneeded
+    named="$*" own=$(brought "$base/generations/$release")
     if command -v docker >/dev/null 2>&1 && held=$(held "$release"); then
         set -f
         for tag in $held; do
@@ -18,6 +16,8 @@ main() {
         done
         set +f
     fi
+    rm -rf -- "$base/generations/$release" "$base/attempts/$release.jsonl" || exit
+    [ ! -d "$store" ] || unneeded
     rm -f -- "$base/releases/$release.taken" "$base/releases/$release.jsonl" || exit
     rm -rf -- "$base/watchdog/$release"
     sync
@@ -29,12 +29,17 @@ is_used() {
     [ -n "$ids" ]
 }
 
-# Removes those of the names that the image $1 has and no kept release needs.
+# Prints the names of the images of the kept releases in the directory $1.
+brought() {
+    sed -n 's/^i [^ ]* [^ ]* //p' "$1"/[0-9]* 2>/dev/null
+}
+
+# Removes those of the names that the image $1 has and no kept release of another name needs.
 names() {
     names=$(docker image inspect --format '{{range .RepoTags}}{{println .}}{{end}}' -- "$1" </dev/null 2>/dev/null) || return 0
-    kept=$(sed -n 's/^i [^ ]* [^ ]* //p' "$base"/generations/*/[0-9]* 2>/dev/null)
+    kept=$(set +f; for other in "$base"/generations/*; do [ "${other##*/}" = "$release" ] || brought "$other"; done)
     for name in $names; do
-        if has "$named" "$name" && ! has "$kept" "$name"; then remove "$name"; fi
+        if has "$named" "$name" && has "$own" "$name" && ! has "$kept" "$name"; then remove "$name"; fi
     done
 }
 

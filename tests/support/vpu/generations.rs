@@ -296,13 +296,17 @@ pub(super) fn prune(world: &mut World, release: &str, keep: usize) {
 /// Removes all that is kept of a release, its record, and these names of its unused images.
 fn forget(world: &mut World, release: &str, images: &[&str]) {
     let base = base(world);
+    let kept = generations(world, release);
+    let brought = kept.values().flat_map(|text| self::images(text));
+    let brought: BTreeSet<String> = brought.map(|(_, name)| name).collect();
     drop(world.take(&format!("{base}/generations/{release}")));
     for tag in own_names(world, release) {
         let id = world.image_id(&tag).unwrap_or_default();
         let is_used = world.containers.values().any(|one| one.image == id);
         let names = world.images.get(&id).map(|image| image.tags.clone());
         let names = names.unwrap_or_default().into_iter();
-        for name in names.filter(|name| images.contains(&name.as_str()) && !is_used) {
+        let goes = |name: &String| images.contains(&name.as_str()) && brought.contains(name);
+        for name in names.filter(|name| goes(name) && !is_used) {
             drop(world.untag_image(&name));
         }
         drop(world.untag_image(&tag));
