@@ -4,13 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{DeviceError, call, json, saved, settings};
+use super::{DeviceError, call, configuration::Configuration, json, saved, settings};
 use crate::host::Host;
 use o3r_core::facts::{Device, Probed, Query};
 
-/// Returns name, serial number and firmware; if the query has settings or a name, also what is
-/// saved. After a
-/// failure, returns the reason and what to do about it.
+/// Returns name, serial number and firmware; if the query has settings or a name, also what is saved. After a failure, returns the reason and what to do about it.
 pub async fn observe<H: Host>(host: &H, query: &Query) -> (Probed<Device>, Option<String>) {
     let mut device = match identify(host, query.api_port).await {
         Ok(device) => device,
@@ -19,17 +17,17 @@ pub async fn observe<H: Host>(host: &H, query: &Query) -> (Probed<Device>, Optio
     if query.device_name.is_none() && query.device_settings.is_empty() {
         return (Probed::Known(device), None);
     }
-    let port = query.api_port;
+    let configuration = Configuration::new(host, query.api_port);
     let mut wanted = query.device_settings.clone();
     let name = query.device_name.as_ref();
     wanted.extend(name.map(|name| (super::NAME.to_owned(), name.as_str().into())));
     let asked = async {
-        let init = saved::init(host, port).await?;
-        let saved = saved::saved(host, port, &init, &wanted).await?;
+        let init = configuration.init().await?;
+        let saved = saved::saved(&configuration, &init, &wanted).await?;
         let settings = if query.device_settings.is_empty() {
             BTreeMap::new()
         } else {
-            settings::observe(host, port, &init, &query.device_settings).await?
+            settings::observe(&configuration, &init, &query.device_settings).await?
         };
         Ok::<_, DeviceError>((saved, settings))
     };

@@ -2,6 +2,7 @@
 //! the device that answers is the one that runs the commands.
 
 mod client;
+mod configuration;
 mod error;
 mod identity;
 mod keys;

@@ -2,26 +2,16 @@
 
 use serde_json::Value;
 
-use super::{DeviceError, NAME, call, json};
+use super::{DeviceError, NAME, configuration::Configuration};
 use crate::host::Host;
 use o3r_core::{
     device_words::{Settings, is_same_value, settings, unescape},
     facts::Saved,
 };
 
-/// Returns what is saved for the next boot, as the device has it.
-pub(super) async fn init<H: Host>(host: &H, port: u16) -> Result<Value, DeviceError> {
-    let init = call(host, port, &["getInit"]).await?;
-    if init.trim().is_empty() {
-        return Ok(Value::Null); // nothing was ever saved
-    }
-    json(&init)
-}
-
 /// Returns what is saved. Compares current values only if a value of `wanted` is to be saved.
 pub(super) async fn saved<H: Host>(
-    host: &H,
-    port: u16,
+    configuration: &Configuration<'_, H>,
     init: &Value,
     wanted: &Settings,
 ) -> Result<Saved, DeviceError> {
@@ -38,14 +28,12 @@ pub(super) async fn saved<H: Host>(
     {
         return Ok(saved);
     }
-    // The whole configuration: a pointer to a missing value would fail the whole call.
-    let now = json(&call(host, port, &["get"]).await?)?;
-    compare(&mut saved, init, &now, wanted);
+    compare(&mut saved, init, configuration.now().await?, wanted);
     if !saved.differing.is_empty() || !saved.missing.is_empty() {
         // Clocks and counters change all the time. A device without a schema is assumed to have
         // none.
-        if let Ok(schema) = call(host, port, &["getSchema"]).await {
-            forget_read_only(&mut saved, &json(&schema)?);
+        if let Ok(schema) = configuration.schema().await {
+            forget_read_only(&mut saved, schema);
         }
     }
     Ok(saved)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{DeviceError, call, json, saved::is_read_only};
+use super::{DeviceError, configuration::Configuration, saved::is_read_only};
 use crate::host::Host;
 use o3r_core::{
     device_words::{Settings, fragment, is_same_value},
@@ -13,37 +13,40 @@ use o3r_core::{
 
 /// Returns the current and the saved value of each declared setting, and why the device would reject it.
 pub(super) async fn observe<H: Host>(
-    host: &H,
-    port: u16,
+    configuration: &Configuration<'_, H>,
     init: &Value,
     wanted: &Settings,
 ) -> Result<BTreeMap<String, Setting>, DeviceError> {
-    // The whole configuration: a pointer to a missing value would fail the whole call.
-    let now = json(&call(host, port, &["get"]).await?)?;
+    let now = configuration.now().await?;
+    let is_in = |config: &Value, pointer: &str, wanted: &Value| {
+        let found = config.pointer(pointer);
+        found.is_some_and(|found| is_same_value(found, wanted))
+    };
     let mut settings: BTreeMap<String, Setting> = wanted
         .keys()
         .map(|pointer| {
             let setting = Setting {
                 now: now.pointer(pointer).cloned(),
                 saved: init.pointer(pointer).cloned(),
-                refused: None,
+                ..Setting::default()
             };
             (pointer.clone(), setting)
         })
         .collect();
-    let differing: Vec<(&str, &Value)> = wanted
-        .iter()
-        .filter(|(pointer, wanted)| {
-            let now = now.pointer(pointer);
-            !now.is_some_and(|now| is_same_value(now, wanted))
-        })
-        .map(|(pointer, wanted)| (pointer.as_str(), wanted))
-        .collect();
-    if differing.is_empty() {
+    let mut all = wanted.iter();
+    if all.all(|(pointer, wanted)| is_in(now, pointer, wanted) && is_in(init, pointer, wanted)) {
         return Ok(settings);
     }
-    let schema = json(&call(host, port, &["getSchema"]).await?)?;
-    for (pointer, reason) in refused(&schema, &differing) {
+    let schema = configuration.schema().await?;
+    for (pointer, setting) in &mut settings {
+        setting.read_only = is_read_only(schema, pointer);
+    }
+    let differing = wanted.iter();
+    let differing = differing.filter(|(pointer, wanted)| !is_in(now, pointer, wanted));
+    let differing: Vec<(&str, &Value)> = differing
+        .map(|(pointer, wanted)| (pointer.as_str(), wanted))
+        .collect();
+    for (pointer, reason) in refused(schema, &differing) {
         if let Some(setting) = settings.get_mut(pointer) {
             setting.refused.get_or_insert(reason);
         }
@@ -91,30 +94,40 @@ fn refused<'a>(schema: &Value, settings: &[(&'a str, &'a Value)]) -> Vec<(&'a st
     refused
 }
 
+/// What a schema requires of a whole, which a part need not have.
+const OF_WHOLE: [&str; 8] = [
+    "required",
+    "minProperties",
+    "dependentRequired",
+    "dependentSchemas",
+    "dependencies",
+    "if",
+    "then",
+    "else",
+];
+
+/// What has schemas by names of its own.
+const NAMED: [&str; 4] = ["properties", "patternProperties", "$defs", "definitions"];
+
 /// Makes a schema accept a part of what it describes.
 fn of_parts(schema: &mut Value) {
     match schema {
         Value::Object(members) => {
-            if members.get("required").is_some_and(Value::is_array) {
-                members.remove("required");
-            }
-            for word in [
-                "minProperties",
-                "dependentRequired",
-                "dependencies",
-                "if",
-                "then",
-                "else",
-            ] {
-                if members.get("properties").is_none() || members.get("type").is_some() {
-                    members.remove(word);
-                }
+            for word in OF_WHOLE {
+                members.remove(word);
             }
             // A part may fit several alternatives.
             if let Some(alternatives) = members.remove("oneOf") {
-                members.insert("anyOf".to_owned(), alternatives);
+                members.entry("anyOf").or_insert(alternatives);
             }
-            members.values_mut().for_each(of_parts);
+            for (word, member) in members {
+                match member {
+                    Value::Object(named) if NAMED.contains(&word.as_str()) => {
+                        named.values_mut().for_each(of_parts);
+                    }
+                    member => of_parts(member),
+                }
+            }
         }
         Value::Array(items) => items.iter_mut().for_each(of_parts),
         _ => {}
@@ -145,6 +158,7 @@ mod tests {
                         "properties": {
                             "state": {"enum": ["RUN", "IDLE"]},
                             "rate": {"type": "number", "maximum": 20},
+                            "required": {"type": "boolean"},
                             "offset": {"oneOf": [{"type": "number"}, {"type": "integer"}]},
                         },
                     }},
@@ -167,6 +181,7 @@ mod tests {
         };
         assert_eq!(said("/ports/port0/rate", &json!(20)), "");
         assert_eq!(said("/ports/port0/offset", &json!(1)), "");
+        assert_eq!(said("/ports/port0/required", &json!(true)), "");
         assert_eq!(said("/device/serial", &json!("1")), "it is read-only");
         let unknown = "the device has no such attribute";
         assert_eq!(said("/ports/port0/rat", &json!(20)), unknown);

@@ -43,7 +43,7 @@ pub(crate) fn render(
     environment.set_keep_trailing_newline(true);
     environment.set_fuel(Some(FUEL));
     let context = Value::from_serialize(&loaded.variables);
-    if let Some(at) = variables::start(text) {
+    if let Some(at) = variables::start_in_other(text) {
         let source = Source::new(path.as_str(), shown(text));
         let end = text[at..].find('}').map_or(text.len(), |end| at + end + 1);
         let name = &text[at + 2..end.saturating_sub(1).max(at + 2)];
@@ -185,8 +185,8 @@ mod tests {
 
     #[test]
     fn variables_are_replaced_and_all_else_stays() {
-        let text = "# über ${X} $$\n[robot]\nid = {{ vars.robot_id }}\r\nv = \"{{release.name}}-{{ release.version }}\"\n";
-        let wanted = "# über ${X} $$\n[robot]\nid = 17\r\nv = \"app-1.4\"\n";
+        let text = "# über ${X} ${user.name} $$\n[robot]\nid = {{ vars.robot_id }}\r\nv = \"{{release.name}}-{{ release.version }}\"\n";
+        let wanted = "# über ${X} ${user.name} $$\n[robot]\nid = 17\r\nv = \"app-1.4\"\n";
         assert_eq!(rendered(text).unwrap(), wanted);
         let logic =
             "{% if vars.robot_id == \"17\" %}yes{% else %}no{% endif %}{{ vars.robot_id|int + 1 }}";

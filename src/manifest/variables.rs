@@ -430,6 +430,15 @@ pub(super) fn start(text: &str) -> Option<usize> {
     })
 }
 
+/// Returns where the first variable of a manifest is in a text of another kind, which may have variables of its own.
+pub(super) fn start_in_other(text: &str) -> Option<usize> {
+    let mut starts = text.match_indices("${").map(|(at, _)| at);
+    starts.find(|at| {
+        let root = text[at + 2..].split('.').next().unwrap_or_default();
+        ROOTS.contains(&root)
+    })
+}
+
 /// Returns the name of the first variable, `version` in `app:${version}`, of a string whose variables are
 /// replaced: one that is left does not exist.
 pub(super) fn unknown_variable(text: &str) -> Option<&str> {

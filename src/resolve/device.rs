@@ -61,6 +61,12 @@ impl Resolver<'_> {
             self.find(pointer, "`config` is no JSON object", "this file", help);
             return None;
         }
+        if self.has_secret(fragment.to_string().as_bytes()) {
+            let help = "leave values of `env` out: plans show the settings, and records keep them";
+            let message = "`config` has a value of this machine's environment";
+            self.find(pointer, message, "in this", help);
+            return None;
+        }
         let values = settings(&fragment, false);
         for (elsewhere, help) in ELSEWHERE {
             if values.contains_key(elsewhere) {

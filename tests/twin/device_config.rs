@@ -56,6 +56,21 @@ fn is_set_and_saved(profile: Profile) {
     twin.reboot();
     site.nothing_to_do();
 
+    // What a dump has besides settings is compared, and never saved.
+    let serial = format!(
+        "\"device\": {{\"info\": {{\"serialNumber\": \"{}\", ",
+        twin.serial
+    );
+    write(
+        &site,
+        "1.0.0",
+        &CONFIG.replace("\"device\": {\"info\": {", &serial),
+        "",
+    );
+    site.apply();
+    site.nothing_to_do();
+    assert_eq!(saved(&twin), wanted);
+
     // The next release changes one value; a rollback returns to the former one.
     write(&site, "1.1.0", &CONFIG.replace("50042", "50043"), "");
     assert!(site.steps().contains(&"update vpu.config".to_owned()));
@@ -160,7 +175,23 @@ fn what_the_device_or_others_would_suffer_from_is_blocked() {
     );
     twin.reboot();
     assert_eq!(site.steps()[0], "update vpu.config");
-    // What another declaration is for, and what is no configuration.
+    // What another declaration is for, what plans may not show, and what is no configuration.
+    write(
+        &site,
+        "1.0.0",
+        r#"{"device": {"info": {"description": "{{ env.USER }}"}}}"#,
+        "[vars]\nenv = [\"USER\"]\n",
+    );
+    let text = std::fs::read_to_string(site.path("deploy.toml")).unwrap();
+    std::fs::write(
+        site.path("deploy.toml"),
+        text.replacen("[vars]\nside = \"left\"\n", "", 1),
+    )
+    .unwrap();
+    site.run(&["check"])
+        .exits(1)
+        .says("has a value of this machine's environment")
+        .says_not("tester");
     write(&site, "1.0.0", r#"{"device": {"info": {"name": "x"}}}"#, "");
     site.run(&["check"])
         .exits(1)

@@ -75,10 +75,13 @@ fn down(plan: &Plan, observed: &Observed) -> Option<String> {
     };
     let restarts = plan.steps.iter().flat_map(|step| {
         let started = records.started.get(step.address.name());
-        let down = move |service: &str| started?.down.get(service).copied();
         let restarts = step.restarts.iter();
-        restarts
-            .filter_map(move |restart| Some((down(&restart.service)?, restart.service.as_str())))
+        restarts.filter_map(move |restart| {
+            let down = *started?.down.get(&restart.service)?;
+            // The same as before is the record of before: this time, it was not measured.
+            let is_new = restart.milliseconds != Some(down);
+            is_new.then_some((down, restart.service.as_str()))
+        })
     });
     let mut down: Vec<(u64, &str)> = restarts.collect();
     down.sort_unstable_by(|one, other| other.cmp(one));

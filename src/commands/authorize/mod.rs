@@ -49,7 +49,7 @@ pub(super) async fn run(
         ..Query::default()
     };
     let (device, _) = device::observe(&direct, &query).await;
-    check_serial(loaded, &device)?;
+    check_serial(loaded, &device, "no key was added")?;
     let mut login = Login {
         options,
         key,
@@ -65,7 +65,7 @@ pub(super) async fn run(
     let host = login.run(args.yes).await?;
     // Only now is it certain which device this is.
     let (device, _) = device::observe(&host, &query).await;
-    check_serial(loaded, &device)?;
+    check_serial(loaded, &device, "the manifest was not changed")?;
     let keys = Identity::of(&host).await?.keys;
     let host_key = login.pinned.as_ref().map(|key| key.key.clone());
     let host_key =
@@ -235,8 +235,12 @@ fn described(host: &str, device: &Device) -> String {
     ))
 }
 
-/// Checks that the device is the one that the manifest requires.
-fn check_serial(loaded: Option<&Loaded>, device: &Probed<Device>) -> Result<(), CommandError> {
+/// Checks that the device is the one that the manifest requires; if not, the error ends with what was done `so_far`.
+fn check_serial(
+    loaded: Option<&Loaded>,
+    device: &Probed<Device>,
+    so_far: &str,
+) -> Result<(), CommandError> {
     let wanted = loaded.and_then(|loaded| loaded.manifest.vpu.serial.as_ref());
     let found = device.known().map(|device| device.serial.as_str());
     match (wanted, found) {
@@ -244,7 +248,7 @@ fn check_serial(loaded: Option<&Loaded>, device: &Probed<Device>) -> Result<(), 
             Err(CommandError::message(
                 ErrorCode::OtherVpu,
                 format!(
-                    "this is the VPU with serial {}, and the manifest requires {wanted}; nothing was done",
+                    "this is the VPU with serial {}, and the manifest requires {wanted}; {so_far}",
                     escape(found)
                 ),
                 Some(

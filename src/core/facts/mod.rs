@@ -251,6 +251,9 @@ pub struct Setting {
     pub now: Option<serde_json::Value>,
     /// The value that is saved for the next boot.
     pub saved: Option<serde_json::Value>,
+    /// Whether it is no setting: nothing can be set or saved.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub read_only: bool,
     /// Why the device would reject the desired value, by its schema.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,

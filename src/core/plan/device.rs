@@ -141,7 +141,7 @@ fn declared(desired: &Desired, device: &Device, saved: &Saved) -> Vec<Declared> 
         found: Setting {
             now: Some(device.name.as_str().into()),
             saved: saved.name.as_deref().map(Value::from),
-            refused: None,
+            ..Setting::default()
         },
         saves: true,
     });
@@ -153,7 +153,9 @@ fn declared(desired: &Desired, device: &Device, saved: &Saved) -> Vec<Declared> 
             saves: settings.save,
         })
     });
-    name.chain(settings).collect()
+    // A dump of the configuration has them, too.
+    let is_setting = |one: &Declared| !(one.found.read_only && one.is_set());
+    name.chain(settings).filter(is_setting).collect()
 }
 
 fn draft(address: Address, declared: &[Declared]) -> Draft {
