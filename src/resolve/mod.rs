@@ -2,6 +2,7 @@
 
 mod device;
 mod kept;
+mod templates;
 mod walk;
 
 use std::{
@@ -13,10 +14,7 @@ use std::{
 use camino::{Utf8Path, Utf8PathBuf};
 
 pub(crate) use kept::{Kept, KeptError};
-use o3r_core::{
-    rendered::{Content, Rendered},
-    units,
-};
+use o3r_core::rendered::Rendered;
 
 use crate::{
     compose::{Reading, Refusal, Release as ComposeRelease, read_project},
@@ -31,9 +29,7 @@ use crate::{
     image::{self, LayerCache, Platform},
     manifest::{
         self, Diagnostic, Exclude, FindingCode, Loaded,
-        meaning::compose::{ENV_FILE, env_text},
         names::{ByteSize, Duration, FileMode, RelativePath, escape},
-        template,
         types::{self, ComposeState},
     },
 };
@@ -256,17 +252,6 @@ fn read_compose(
     })
 }
 
-/// Fewer bytes, such as a build number, are no secret, and would be found in any file.
-const SHORTEST_SECRET: usize = 6;
-
-/// Names a file that is rendered, where the path of another one is named.
-fn rendered_from(local: &Utf8Path) -> Utf8PathBuf {
-    let (above, name) = (local.parent(), local.file_name().unwrap_or_default());
-    let above = above.filter(|above| !above.as_str().is_empty());
-    let above = above.unwrap_or(Utf8Path::new("."));
-    format!("rendered from {above}/{name}").into()
-}
-
 fn numbered<T>(items: &[T]) -> impl Iterator<Item = (usize, &T)> {
     items.iter().enumerate()
 }
@@ -394,94 +379,6 @@ impl Resolver<'_> {
         })
     }
 
-    /// Renders all files of a transfer; returns whether it could.
-    fn render_all(&mut self, pointer: &str, entries: &mut BTreeMap<String, Entry>) -> bool {
-        let before = self.findings.len();
-        for entry in entries.values_mut() {
-            if let Entry::File(file) = entry
-                && let Some(rendered) = self.render(pointer, &file.local, file.bytes)
-            {
-                (file.sha256, file.bytes) = rendered;
-                if self
-                    .rendered
-                    .get(&file.sha256)
-                    .is_some_and(Content::is_secret)
-                {
-                    file.secret = true;
-                    file.local = rendered_from(&file.local);
-                }
-            }
-        }
-        self.findings.len() == before
-    }
-
-    /// Renders a template, and returns the digest and the length of the result.
-    fn render(&mut self, pointer: &str, local: &Utf8Path, bytes: u64) -> Option<(Digest, u64)> {
-        if bytes > template::MAX_BYTES {
-            let most = units::bytes(template::MAX_BYTES);
-            let message = format!("{local} is a template of more than {most}");
-            let help = "place it without `template = true`";
-            self.find(pointer, message, "below this", help);
-            return None;
-        }
-        let text = match fs_err::read(local) {
-            Ok(text) => text,
-            Err(error) => {
-                self.find(pointer, error.to_string(), "below this", "make it readable");
-                return None;
-            }
-        };
-        match template::render(self.loaded, local, &text) {
-            Ok(rendered) if self.has_secret(&rendered) => {
-                Some(self.keep(Content::secret(rendered)))
-            }
-            // An earlier rendering may have had one.
-            Ok(rendered) if self.values_of_environment().next().is_some() => {
-                Some(self.keep(Content::from(rendered).replacing_secrets()))
-            }
-            Ok(rendered) => Some(self.keep(rendered.into())),
-            Err(finding) => {
-                self.findings.push(*finding);
-                None
-            }
-        }
-    }
-
-    /// Returns the values of this machine's environment that the manifest may use.
-    fn values_of_environment(&self) -> impl Iterator<Item = &str> {
-        let values = self.loaded.variables.get("env");
-        let values = values.and_then(serde_json::Value::as_object);
-        let values = values.into_iter().flatten();
-        values.filter_map(|(_, value)| value.as_str())
-    }
-
-    /// Whether a rendered text has one of them, directly or by a variable of the manifest.
-    fn has_secret(&self, rendered: &[u8]) -> bool {
-        let text = String::from_utf8_lossy(rendered);
-        self.values_of_environment()
-            .any(|value| value.len() >= SHORTEST_SECRET && text.contains(value))
-    }
-
-    fn keep(&mut self, content: Content) -> (Digest, u64) {
-        let bytes = content.bytes();
-        let (sha256, bytes) = (Digest::of(bytes), bytes.len() as u64);
-        self.rendered.insert(sha256, content);
-        (sha256, bytes)
-    }
-
-    /// Returns the `.env` with the variables of a project.
-    fn environment(&mut self, number: usize, compose: &types::Compose) -> ProjectFile {
-        let (sha256, bytes) = self.keep(Content::secret(env_text(&compose.env).into_bytes()));
-        let place = self.loaded.place(&format!("/compose/{number}/env"));
-        ProjectFile {
-            relative: ENV_FILE.to_owned(),
-            local: format!("{place}/{ENV_FILE}").into(),
-            sha256,
-            bytes,
-            mode: 0o600,
-        }
-    }
-
     /// Finds conflicts between transfers and other declarations.
     fn settle(&mut self, desired: &mut Desired) {
         let mut others = BTreeMap::new();
@@ -548,7 +445,7 @@ impl Resolver<'_> {
             {
                 let rendered = self.render(&at("extra_files"), &file.local, file.bytes);
                 (file.sha256, file.bytes) = rendered?;
-                file.local = rendered_from(&file.local);
+                file.local = templates::rendered_from(&file.local);
             }
         }
         if !compose.env.is_empty() {
