@@ -100,6 +100,11 @@ pub enum Color {
 pub enum Command {
     /// Write a deploy.toml for the compose file and images in this folder; with --host, also authorize
     Init(Init),
+    /// Write a deploy.toml from a command line of `o3r_docker_manager` or `ovp_docker_utils`
+    #[command(
+        after_help = "Example: o3r-deploy migrate -- o3r_docker_manager --IP 192.168.0.69 --transfers_to_vpu './src,~/share/src'"
+    )]
+    Migrate(Migrate),
     /// Let a key of this machine log in to a VPU, and pin the VPU in the manifest
     Authorize(Authorize),
     /// Validate the manifest and all files that it names, without a VPU
@@ -149,6 +154,7 @@ impl Command {
             Self::Status(args) => args.format == TextOrJson::Json,
             Self::Observe(args) => args.output.is_none(),
             Self::Init(_)
+            | Self::Migrate(_)
             | Self::Authorize(_)
             | Self::Confirm(_)
             | Self::Forget(_)
@@ -213,6 +219,17 @@ pub struct Init {
     /// With `--host`: trust the host key that the VPU presents, without a question
     #[arg(short, long)]
     pub yes: bool,
+}
+
+/// `migrate`.
+#[derive(Debug, Args)]
+pub struct Migrate {
+    /// The release's name [default: the folder's name]
+    #[arg(long, value_name = "NAME", value_parser = release_name)]
+    pub name: Option<ReleaseName>,
+    /// The command line of the earlier tool, behind `--`; its paths are relative to the manifest's folder
+    #[arg(last = true, required = true, value_name = "COMMAND LINE")]
+    pub command_line: Vec<String>,
 }
 
 /// `check`.

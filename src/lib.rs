@@ -60,6 +60,7 @@ mod deployment;
 mod device;
 mod host;
 mod manifest;
+mod migrate;
 mod nonce;
 mod observe;
 mod prepare;

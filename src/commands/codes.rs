@@ -15,6 +15,8 @@ o3r_core::codes! {
         NotSupported = "not-supported",
         /// The manifest exists already: `init` does not overwrite it.
         FileExists = "file-exists",
+        /// `migrate` cannot read the command line of the earlier tool.
+        BadFlags = "bad-flags",
         /// `--vpu` names no VPU of the manifest.
         UnknownVpu = "unknown-vpu",
         /// The manifest declares several VPUs, and neither `--vpu` nor `--host` selects one.
@@ -112,6 +114,7 @@ impl ErrorCode {
             | Self::NotWritten
             | Self::NotSupported
             | Self::FileExists
+            | Self::BadFlags
             | Self::UnknownVpu
             | Self::NoVpuSelected
             | Self::HostOfOtherVpu

@@ -14,7 +14,11 @@ use crate::{
 pub fn find_manifest(cli: &mut Cli, ui: Ui) {
     let needs_none = matches!(
         cli.command,
-        Command::Init(_) | Command::Schema(_) | Command::Completions(_) | Command::Man(_)
+        Command::Init(_)
+            | Command::Migrate(_)
+            | Command::Schema(_)
+            | Command::Completions(_)
+            | Command::Man(_)
     );
     if needs_none || !cli.global.is_default_file {
         return;

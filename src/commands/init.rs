@@ -1,21 +1,14 @@
 //! `init`: writes a commented manifest for the contents of a folder. Overwrites nothing.
 
-use std::io::{self, Write as _};
-
 use camino::Utf8Path;
 
-use super::{CommandError, ErrorCode, Exit, authorize, schema, session};
+use super::{CommandError, ErrorCode, Exit, authorize, written};
 use crate::{
-    cli::{self, DEFAULT_FILE, Global},
+    cli::{self, Global},
     image::LayerCache,
-    manifest::{self, Diagnostics, LoadError},
     scaffold::{self, Found},
-    shell::quote,
     ui::Ui,
 };
-
-/// The name of the schema file next to the manifest.
-const SCHEMA_FILE: &str = "deploy.schema.json";
 
 pub(super) async fn run(
     global: &Global,
@@ -31,24 +24,7 @@ pub(super) async fn run(
         ));
     }
     let path = &global.file;
-    // A quick check before the search; the creation of the file decides.
-    if path.symlink_metadata().is_ok() {
-        return Err(exists(path));
-    }
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_str().is_empty() => parent,
-        _ => Utf8Path::new("."),
-    };
-    if !folder.is_dir() {
-        return Err(CommandError::message(
-            ErrorCode::NotWritten,
-            format!("there is no folder {folder}; nothing was written"),
-            Some(format!(
-                "create it with: mkdir -p {}",
-                quote(folder.as_str())
-            )),
-        ));
-    }
+    let folder = written::folder(path)?;
     let mut found = scaffold::find(folder, &cache.scratch());
     if let Some(name) = &args.name {
         found.name = name.to_string();
@@ -56,18 +32,8 @@ pub(super) async fn run(
     for note in &found.notes {
         ui.note(note);
     }
-    let text = scaffold::text(&found, &format!("./{SCHEMA_FILE}"));
-    create(path, &text)?;
-    ui.say(&format!("{} {path}: {}", ui.good("wrote"), summary(&found)));
-    let schema = path.with_file_name(SCHEMA_FILE);
-    match create_new(&schema, &schema::manifest_schema()) {
-        Ok(()) => ui.say(&format!(
-            "{} {schema}: enables completion and hover help in editors",
-            ui.good("wrote")
-        )),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => ui.note(&format!("no schema for editors: {error}")),
-    }
+    let text = scaffold::text(&found, written::SCHEMA);
+    written::write(path, &text, &summary(&found), ui)?;
     let has_vpu = global.host.is_some();
     if has_vpu {
         let args = cli::Authorize {
@@ -76,17 +42,7 @@ pub(super) async fn run(
         };
         Box::pin(authorize::run(global, &args, ui)).await?;
     }
-    let findings = findings(path, cache, ui).await?;
-    if findings.is_empty() {
-        ui.say(&next(path, &found, has_vpu));
-    } else {
-        ui.report(&findings);
-        ui.say(&format!(
-            "next: fix this, then run: o3r-deploy{} check",
-            option(path)
-        ));
-    }
-    Ok(Exit::Done)
+    written::judge(path, &next(path, &found, has_vpu), cache, ui).await
 }
 
 /// Returns what to do by hand, and the next command.
@@ -100,7 +56,7 @@ fn next(path: &Utf8Path, found: &Found, has_vpu: bool) -> String {
             format!(" say where the images come from (`engine` or `archive`): {images};")
         }
     };
-    let option = option(path);
+    let option = written::option(path);
     let vpu = if has_vpu {
         ""
     } else {
@@ -111,58 +67,6 @@ fn next(path: &Utf8Path, found: &Found, has_vpu: bool) -> String {
         (true, true) => format!("next: {run}"),
         _ => format!("next: in {path},{source}{vpu} then {run}"),
     }
-}
-
-/// Returns the option that names the manifest, if it does not have the default name.
-fn option(path: &Utf8Path) -> String {
-    if path == DEFAULT_FILE {
-        String::new()
-    } else {
-        format!(" -f {}", quote(path.as_str()))
-    }
-}
-
-/// Returns what the new manifest still lacks.
-async fn findings(
-    path: &Utf8Path,
-    cache: &LayerCache,
-    ui: Ui,
-) -> Result<Diagnostics, CommandError> {
-    match manifest::load(path) {
-        Err(LoadError::Invalid(findings)) => Ok(findings),
-        Err(error) => Err(session::load_error(error)),
-        Ok(loaded) => {
-            let mut findings = loaded.warnings.clone();
-            let resolved = session::resolve(&loaded, cache, ui).await;
-            findings.extend(resolved.err().unwrap_or_default());
-            Ok(Diagnostics::new(findings))
-        }
-    }
-}
-
-fn create(path: &Utf8Path, text: &str) -> Result<(), CommandError> {
-    create_new(path, text).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => exists(path),
-        _ => CommandError::message(
-            ErrorCode::NotWritten,
-            error.to_string(),
-            Some("name another file with `-f FILE`".into()),
-        ),
-    })
-}
-
-fn create_new(path: &Utf8Path, text: &str) -> io::Result<()> {
-    let mut options = fs_err::OpenOptions::new();
-    let mut file = options.write(true).create_new(true).open(path)?;
-    file.write_all(text.as_bytes())
-}
-
-fn exists(path: &Utf8Path) -> CommandError {
-    CommandError::message(
-        ErrorCode::FileExists,
-        format!("{path} exists; nothing was written"),
-        Some("move it away, or name another file with `-f FILE`".into()),
-    )
 }
 
 /// `release hello; docker-compose.yml with 1 image, 2 archives`.

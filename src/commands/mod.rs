@@ -18,12 +18,14 @@ mod interrupts;
 mod kept;
 mod look;
 mod man;
+mod migrate;
 mod observe;
 mod plan;
 mod schema;
 mod session;
 mod status;
 mod target;
+mod written;
 
 pub use codes::ErrorCode;
 pub use error::{CommandError, Exit};
@@ -119,6 +121,7 @@ async fn run_command(cli: &Cli, ui: Ui) -> Result<Exit, CommandError> {
     let cache = &LayerCache::new(session::cache());
     let ended = match &cli.command {
         Command::Init(args) => init::run(global, args, cache, ui).await,
+        Command::Migrate(args) => migrate::run(global, args, cache, ui).await,
         Command::Authorize(args) => {
             until(listen(), Box::pin(authorize::run(global, args, ui))).await
         }

@@ -48,7 +48,7 @@ pub fn find(folder: &Utf8Path, scratch: &ScratchDir) -> Found {
         .iter()
         .find(|file| folder.join(file).is_file())
     {
-        found.compose = Some(compose(folder, file, &mut found.notes));
+        found.compose = Some(read_compose(folder, file, &mut found.notes));
     }
     for file in archives(folder) {
         match peek(folder, &file, scratch) {
@@ -61,7 +61,7 @@ pub fn find(folder: &Utf8Path, scratch: &ScratchDir) -> Found {
 }
 
 /// Derives a release's name from the folder's.
-fn name_of(folder: &Utf8Path) -> String {
+pub fn name_of(folder: &Utf8Path) -> String {
     let absolute = folder.canonicalize_utf8();
     let name = absolute.as_ref().ok().and_then(|path| path.file_name());
     let mut clean = String::new();
@@ -78,7 +78,21 @@ fn name_of(folder: &Utf8Path) -> String {
     }
 }
 
-fn compose(folder: &Utf8Path, file: &str, notes: &mut Vec<String>) -> Compose {
+/// Finds what a compose file in `folder` needs; nothing if it cannot be read.
+pub fn compose(folder: &Utf8Path, file: &str) -> Compose {
+    read_compose(folder, file, &mut vec![])
+}
+
+/// Finds the image archives in a folder; those that would have to be unpacked are left out.
+pub fn archives_in(folder: &Utf8Path) -> Vec<Archive> {
+    let plain = archives(folder).into_iter();
+    let plain = plain.filter(|file| file.extension() == Some("tar"));
+    let scratch = ScratchDir::new(folder);
+    let found = plain.filter_map(|file| peek(folder, &file, &scratch).ok().flatten());
+    found.collect()
+}
+
+fn read_compose(folder: &Utf8Path, file: &str, notes: &mut Vec<String>) -> Compose {
     let mut found = Compose {
         file: file.to_owned(),
         ..Compose::default()
@@ -286,7 +300,7 @@ mod tests {
         let text = "services:\n  a:\n    image: gate:${VERSION}\n  b:\n    image: broker:${BROKER_TAG}-alpine\n  \
                     c:\n    image: db:${X:-1}\n";
         fs_err::write(folder.join("compose.yml"), text).unwrap();
-        let found = compose(folder, "compose.yml", &mut vec![]);
+        let found = compose(folder, "compose.yml");
         assert_eq!(found.versions, ["VERSION", "BROKER_TAG"]);
         let version = RELEASE_VERSION;
         let images = [
@@ -312,7 +326,7 @@ mod tests {
         assert_eq!(loaded.manifest.images[0].name.to_string(), "gate:0.1.0");
         // With a `.env`, that is where it is set.
         fs_err::write(folder.join(".env"), "VERSION=2\n").unwrap();
-        let found = compose(folder, "compose.yml", &mut vec![]);
+        let found = compose(folder, "compose.yml");
         assert_eq!(
             (found.versions.len(), found.images[0].as_str()),
             (0, "gate:2")

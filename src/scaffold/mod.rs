@@ -7,9 +7,8 @@ mod text;
 
 use camino::Utf8PathBuf;
 
-pub use find::find;
-use text::holds;
-pub use text::text;
+pub use find::{archives_in, compose, find, name_of};
+pub use text::{holds, quoted, text};
 
 /// The relevant content of a folder.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -230,7 +230,7 @@ fn projects(out: &mut String, found: &Found) {
 }
 
 /// Whether an archive has an image of this name.
-pub(super) fn holds(archive: &Archive, name: &str) -> bool {
+pub fn holds(archive: &Archive, name: &str) -> bool {
     let wanted = canonical(name);
     let mut names = archive.names.iter();
     wanted.is_some() && names.any(|found| canonical(found) == wanted)
@@ -241,7 +241,7 @@ fn canonical(name: &str) -> Option<String> {
 }
 
 /// Formats a TOML string.
-fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
 
