@@ -131,6 +131,11 @@ pub enum Command {
     Forget(Forget),
     /// Show what is deployed, what runs and what drifted
     Status(Status),
+    /// Examine this machine, the link and the VPU, and say what to do
+    #[command(
+        after_help = "Exit codes: 0: no problem; 3: the VPU cannot be reached; 9: a problem; others: docs/exit-codes.md"
+    )]
+    Doctor(Doctor),
     /// Save the state of the VPU to plan offline
     Observe(Observe),
     /// Print the JSON schema of deploy.toml, or of another document
@@ -152,6 +157,7 @@ impl Command {
             Self::Destroy(args) => args.format == TextOrJson::Json,
             Self::History(args) => args.format == TextOrJson::Json,
             Self::Status(args) => args.format == TextOrJson::Json,
+            Self::Doctor(args) => args.format == TextOrJson::Json,
             Self::Observe(args) => args.output.is_none(),
             Self::Init(_)
             | Self::Migrate(_)
@@ -451,6 +457,17 @@ pub struct Status {
     pub verify: bool,
 }
 
+/// `doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Output format
+    #[arg(long, value_enum, default_value_t = TextOrJson::Text)]
+    pub format: TextOrJson,
+    /// Also write the report with the state of the VPU to a file, for somebody else to look into; it has no secrets
+    #[arg(long, value_name = "FILE")]
+    pub bundle: Option<Utf8PathBuf>,
+}
+
 /// `observe`.
 #[derive(Debug, Args)]
 pub struct Observe {
@@ -498,6 +515,8 @@ pub enum Document {
     Plan,
     /// What `status --format json` prints.
     Status,
+    /// What `doctor --format json` prints.
+    Doctor,
 }
 
 /// An output format.

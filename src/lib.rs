@@ -58,6 +58,7 @@ mod cli;
 mod commands;
 mod deployment;
 mod device;
+mod doctor;
 mod host;
 mod manifest;
 mod migrate;

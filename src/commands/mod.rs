@@ -8,6 +8,7 @@ mod codes;
 mod completions;
 mod destroy;
 mod details;
+mod doctor;
 mod error;
 mod files;
 mod find;
@@ -124,6 +125,9 @@ async fn run_command(cli: &Cli, ui: Ui) -> Result<Exit, CommandError> {
         Command::Migrate(args) => migrate::run(global, args, cache, ui).await,
         Command::Authorize(args) => {
             until(listen(), Box::pin(authorize::run(global, args, ui))).await
+        }
+        Command::Doctor(args) => {
+            until(listen(), Box::pin(doctor::run(global, args, cache, ui))).await
         }
         Command::Check(args) => {
             until(listen(), Box::pin(check::run(global, args, cache, ui))).await

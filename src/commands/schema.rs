@@ -18,6 +18,7 @@ pub(super) fn run(args: &cli::Schema, ui: Ui) -> Exit {
         Document::Vpus => render::document(&manifest::schema_of(manifest::Document::Vpus)),
         Document::Plan => render::plan_schema(),
         Document::Status => render::status_schema(),
+        Document::Doctor => render::doctor_schema(),
     });
     Exit::Done
 }

@@ -172,9 +172,9 @@ impl HostError {
             }
             Self::Refused { reason, .. } if key_help(reason).is_some() => key_help(reason),
             Self::Refused { user, host, .. } => Some(format!(
-                "set your key as `identity` in {table}, or load it into ssh-agent; firmware from \
-                 1.1.41 on accepts keys only, older firmware also accepts {user}'s password on a \
-                 terminal; try: ssh {user}@{host} true"
+                "if no key of yours is on this VPU yet, add one with: o3r-deploy authorize\n\
+                 otherwise set your key as `identity` in {table}, or load it into ssh-agent; firmware from 1.1.41 on accepts \
+                 keys only, older firmware also accepts {user}'s password on a terminal; try: ssh {user}@{host} true"
             )),
             Self::HostKeyUnknown {
                 presented: Some(key),

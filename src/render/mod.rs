@@ -1,6 +1,7 @@
 //! Renders plans: as text, as JSON, as a shell script. Prints nothing itself.
 
 mod changes;
+mod doctor;
 mod essential;
 mod history;
 mod sh;
@@ -10,6 +11,7 @@ mod text;
 mod wrap;
 
 pub use changes::Details;
+pub(crate) use doctor::{doctor_schema, doctor_text};
 pub use essential::{numbers, shows_bytes};
 pub(crate) use history::{KeptRelease, ShownRelease, history_text};
 use o3r_core::units;

@@ -13,6 +13,8 @@ pub enum Sign {
     Good,
     /// Ended, as desired.
     Ended,
+    /// To be looked at.
+    Doubtful,
     /// Not as desired.
     Bad,
     /// A step.
@@ -24,6 +26,7 @@ impl Sign {
         let (sign, plain) = match self {
             Self::Good => ("✓", "ok"),
             Self::Ended => ("○", "o"),
+            Self::Doubtful => ("!", "!"),
             Self::Bad => ("✗", "x"),
             Self::Step(Verb::Action(Action::Create)) => ("+", "+"),
             Self::Step(Verb::Action(Action::Update) | Verb::Rename) => ("~", "~"),
@@ -38,7 +41,8 @@ impl Sign {
         match self {
             Self::Good | Self::Step(Verb::Action(Action::Create)) => GREEN,
             Self::Ended => DIM,
-            Self::Step(Verb::Action(Action::Update | Action::Run) | Verb::Rename) => {
+            Self::Doubtful
+            | Self::Step(Verb::Action(Action::Update | Action::Run) | Verb::Rename) => {
                 AnsiColor::Yellow.on_default()
             }
             Self::Bad | Self::Step(Verb::Action(Action::Replace | Action::Remove)) => RED,

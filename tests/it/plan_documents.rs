@@ -14,6 +14,12 @@ fn the_committed_schemas_are_current() {
     ] {
         is_current(path, &generated);
     }
+    let program = env!("CARGO_BIN_EXE_o3r-deploy");
+    let schema = std::process::Command::new(program)
+        .args(["schema", "doctor"])
+        .output();
+    let schema = String::from_utf8(schema.unwrap().stdout).unwrap();
+    is_current("schemas/doctor.schema.json", &schema);
 }
 
 /// A plan document that an earlier version wrote: it is

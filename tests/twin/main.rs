@@ -24,6 +24,7 @@ mod delta;
 mod destroy;
 mod device_config;
 mod device_name;
+mod doctor;
 mod drift;
 mod examples;
 mod failed;

@@ -525,7 +525,11 @@ mod tests {
                 "Too many authentication failures",
                 "IdentitiesOnly yes",
             ),
-            ("", "Permission denied", "set your key as `identity`"),
+            (
+                "",
+                "Permission denied",
+                "o3r-deploy authorize\notherwise set your key as `identity`",
+            ),
         ] {
             let tail = if said.starts_with("Received") {
                 ""
