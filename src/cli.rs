@@ -222,6 +222,9 @@ pub struct Init {
     /// The release's name [default: the folder's name]
     #[arg(long, value_name = "NAME", value_parser = release_name)]
     pub name: Option<ReleaseName>,
+    /// Describe what runs on the VPU, and fetch its compose and other files
+    #[arg(long)]
+    pub from_vpu: bool,
     /// With `--host`: trust the host key that the VPU presents, without a question
     #[arg(short, long)]
     pub yes: bool,

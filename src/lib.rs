@@ -70,6 +70,7 @@ mod resolve;
 mod scaffold;
 mod speeds;
 mod surroundings;
+mod survey;
 mod ui;
 mod user;
 

@@ -17,6 +17,8 @@ o3r_core::codes! {
         FileExists = "file-exists",
         /// `migrate` cannot read the command line of the earlier tool.
         BadFlags = "bad-flags",
+        /// `init --from-vpu` found nothing to describe on the VPU, or several releases.
+        NotDescribed = "not-described",
         /// `--vpu` names no VPU of the manifest.
         UnknownVpu = "unknown-vpu",
         /// The manifest declares several VPUs, and neither `--vpu` nor `--host` selects one.
@@ -115,6 +117,7 @@ impl ErrorCode {
             | Self::NotSupported
             | Self::FileExists
             | Self::BadFlags
+            | Self::NotDescribed
             | Self::UnknownVpu
             | Self::NoVpuSelected
             | Self::HostOfOtherVpu

@@ -2,7 +2,7 @@
 
 use camino::Utf8Path;
 
-use super::{CommandError, ErrorCode, Exit, authorize, written};
+use super::{CommandError, ErrorCode, Exit, authorize, from_vpu, written};
 use crate::{
     cli::{self, Global},
     image::LayerCache,
@@ -16,6 +16,9 @@ pub(super) async fn run(
     cache: &LayerCache,
     ui: Ui,
 ) -> Result<Exit, CommandError> {
+    if args.from_vpu {
+        return Box::pin(from_vpu::run(global, args, cache, ui)).await;
+    }
     if args.yes && global.host.is_none() {
         return Err(CommandError::message(
             ErrorCode::NotWritten,

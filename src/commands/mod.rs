@@ -13,6 +13,7 @@ mod error;
 mod files;
 mod find;
 mod forget;
+mod from_vpu;
 mod history;
 mod init;
 mod interrupts;

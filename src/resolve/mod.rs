@@ -309,6 +309,7 @@ impl Resolver<'_> {
         Some(Image {
             name,
             content,
+            found: None,
             source: Some(self.loaded.place(&format!("/images/{number}"))),
         })
     }

@@ -285,6 +285,7 @@ pub(crate) fn large_image(layers: Vec<LayerOffer>) -> (Desired, ImageOffer) {
             layers: layers.iter().map(|layer| layer.diff_id).collect(),
             staging_tag: "o3r-deploy/app:0".into(),
         }),
+        found: None,
         source: None,
     });
     let offer = ImageOffer {
@@ -478,6 +479,7 @@ fn answers_of_docker_compose_on_the_vpu_count() {
     wanted.images = vec![Image {
         name: "app:latest".into(),
         content: None,
+        found: None,
         source: None,
     }];
     let image = observe::Image {

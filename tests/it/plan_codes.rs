@@ -48,6 +48,7 @@ fn image_for_another_architecture() {
     wanted.images.push(Image {
         name: "app:1".into(),
         content: None,
+        found: None,
         source: None,
     });
     let arm = |observed: &mut Observed| {

@@ -48,6 +48,7 @@ mod rollback;
 mod signals;
 mod status;
 mod support;
+mod survey;
 mod transfer_faults;
 mod transfers;
 mod undeclared;

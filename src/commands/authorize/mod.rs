@@ -32,55 +32,91 @@ pub(super) async fn run(
 ) -> Result<Exit, CommandError> {
     let (loaded, _) = look::read(global)?;
     let loaded = loaded.as_ref();
-    let mut options = target::ssh_options(global, loaded)?;
-    target::say_guessed(global, loaded, ui)?;
-    let is_named = args.key.is_some();
-    let key = match args.key.as_deref().or(options.identity.as_deref()) {
-        Some(path) => Some(Key::read(path).await?),
-        None => None,
-    };
-    if is_named {
-        options.identity = key.as_ref().map(|key| key.private.clone());
-    }
-    let port = loaded.map_or(DEFAULT_API_PORT, |loaded| loaded.manifest.vpu.api_port());
-    let direct = DirectHost::new(&options.host);
-    let query = Query {
-        api_port: port,
-        ..Query::default()
-    };
-    let (device, _) = device::observe(&direct, &query).await;
-    check_serial(loaded, &device, "no key was added")?;
-    let mut login = Login {
-        options,
-        key,
-        direct,
-        port,
-        device,
-        table: Table::of(loaded),
-        pinned: None,
-        is_named,
-        is_added: false,
-        ui,
-    };
-    let host = login.run(args.yes).await?;
-    // Only now is it certain which device this is.
-    let (device, _) = device::observe(&host, &query).await;
-    check_serial(loaded, &device, "the manifest was not changed")?;
-    let keys = Identity::of(&host).await?.keys;
-    let host_key = login.pinned.as_ref().map(|key| key.key.clone());
-    let host_key =
-        host_key.or_else(|| keys.into_iter().find(|key| key.starts_with("ssh-ed25519 ")));
-    let device = device.known().cloned().unwrap_or_default();
-    let serial = device.serial.as_str();
-    ui.say(&format!(
-        "{} in to {} with {}",
-        ui.good("logged"),
-        described(&login.options.host, &device),
-        login.used(),
-    ));
-    let missing = missing(loaded, &login, host_key, serial);
-    write(loaded, &missing, ui)?;
+    let authorized = Authorized::open(global, loaded, args, ui).await?;
+    authorized.write(loaded)?;
     Ok(Exit::Done)
+}
+
+/// A VPU that lets this machine log in, and what a manifest needs to know of it.
+pub(super) struct Authorized {
+    pub(super) host: SshHost,
+    login: Login,
+    device: Device,
+    host_key: Option<String>,
+}
+
+impl Authorized {
+    /// Logs in; if the VPU does not let this machine do so yet, adds a key.
+    pub(super) async fn open(
+        global: &Global,
+        loaded: Option<&Loaded>,
+        args: &cli::Authorize,
+        ui: Ui,
+    ) -> Result<Self, CommandError> {
+        let mut options = target::ssh_options(global, loaded)?;
+        target::say_guessed(global, loaded, ui)?;
+        let is_named = args.key.is_some();
+        let key = match args.key.as_deref().or(options.identity.as_deref()) {
+            Some(path) => Some(Key::read(path).await?),
+            None => None,
+        };
+        if is_named {
+            options.identity = key.as_ref().map(|key| key.private.clone());
+        }
+        let port = loaded.map_or(DEFAULT_API_PORT, |loaded| loaded.manifest.vpu.api_port());
+        let direct = DirectHost::new(&options.host);
+        let query = Query {
+            api_port: port,
+            ..Query::default()
+        };
+        let (device, _) = device::observe(&direct, &query).await;
+        check_serial(loaded, &device, "no key was added")?;
+        let mut login = Login {
+            options,
+            key,
+            direct,
+            port,
+            device,
+            table: Table::of(loaded),
+            pinned: None,
+            is_named,
+            is_added: false,
+            ui,
+        };
+        let host = login.run(args.yes).await?;
+        // Only now is it certain which device this is.
+        let (device, _) = device::observe(&host, &query).await;
+        check_serial(loaded, &device, "the manifest was not changed")?;
+        let keys = Identity::of(&host).await?.keys;
+        let host_key = login.pinned.as_ref().map(|key| key.key.clone());
+        let host_key =
+            host_key.or_else(|| keys.into_iter().find(|key| key.starts_with("ssh-ed25519 ")));
+        let device = device.known().cloned().unwrap_or_default();
+        ui.say(&format!(
+            "{} in to {} with {}",
+            ui.good("logged"),
+            described(&login.options.host, &device),
+            login.used(),
+        ));
+        Ok(Self {
+            host,
+            login,
+            device,
+            host_key,
+        })
+    }
+
+    /// Returns the VPU's address.
+    pub(super) fn address(&self) -> &str {
+        &self.login.options.host
+    }
+
+    /// Writes what the manifest lacks.
+    pub(super) fn write(&self, loaded: Option<&Loaded>) -> Result<(), CommandError> {
+        let host_key = self.host_key.clone();
+        let missing = missing(loaded, &self.login, host_key, &self.device.serial);
+        write(loaded, &missing, self.login.ui)
+    }
 }
 
 /// The way to a login.

@@ -55,7 +55,14 @@ impl Desired {
             images: self
                 .images
                 .iter()
-                .map(|i| (i.name.as_str(), i.content.as_ref().map(|c| c.config_digest)))
+                .map(|i| {
+                    (
+                        i.name.as_str(),
+                        i.content
+                            .as_ref()
+                            .map_or(i.found, |c| Some(c.config_digest)),
+                    )
+                })
                 .collect(),
             transfers: self
                 .transfers

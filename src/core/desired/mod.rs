@@ -260,6 +260,8 @@ pub struct Image {
     /// Its identity, if the manifest has a source for it;
     /// `None` means that it must already be on the VPU.
     pub content: Option<ImageContent>,
+    /// The digest of the configuration that the image of this name has on the VPU, if the manifest has no source for it.
+    pub found: Option<Digest>,
     /// Where it is declared.
     pub source: Option<String>,
 }
@@ -362,6 +364,8 @@ pub struct Service {
     pub container_name: Option<String>,
     /// Relative paths of extra files that it uses other than for interpolation.
     pub files: Vec<String>,
+    /// Those of them that are only environment files: docker-compose compares their values by itself.
+    pub only_environment: BTreeSet<String>,
     /// Docker volumes that it mounts.
     pub volumes: Vec<String>,
     /// Paths on the VPU that it mounts; absolute or below `~`.
@@ -435,6 +439,16 @@ pub struct ProjectVolume {
 pub const COMPOSE_FILE: &str = "docker-compose.yml";
 
 impl Project {
+    /// Whether a file beside the compose file is only an environment file: docker-compose recreates containers whose
+    /// values differ.
+    pub fn is_only_environment(&self, file: &str) -> bool {
+        let readers = self.services.values();
+        let mut readers = readers
+            .filter(|service| service.files.iter().any(|read| read == file))
+            .peekable();
+        readers.peek().is_some() && readers.all(|service| service.only_environment.contains(file))
+    }
+
     /// Returns a project that is to be removed, with the names of its files.
     pub fn absent(name: String, files: Vec<ProjectFile>) -> Self {
         Self {
@@ -577,6 +591,7 @@ mod tests {
         let image = |name: &str, content: Option<ImageContent>| Image {
             name: name.into(),
             content,
+            found: None,
             source: None,
         };
         let content = ImageContent {

@@ -128,7 +128,7 @@ impl Desired {
     }
 
     /// Returns the desired state with the services as docker-compose on the VPU resolves them, if
-    /// it was asked about exactly these files.
+    /// it was asked about exactly these files, and with the images that have no source as they are on the VPU.
     pub fn as_resolved(&self, facts: &Facts) -> Cow<'_, Self> {
         let answers: BTreeMap<String, &ComposeFile> = self
             .questions(facts)
@@ -143,7 +143,11 @@ impl Desired {
                 }
             })
             .collect();
-        if answers.is_empty() {
+        let without_source = self.images.iter().filter(|image| image.content.is_none());
+        let found: BTreeMap<&str, Digest> = without_source
+            .filter_map(|image| Some((image.name.as_str(), facts.image_named(&image.name)?.0)))
+            .collect();
+        if answers.is_empty() && found.is_empty() {
             return Cow::Borrowed(self);
         }
         let version = facts.compose.known().map(String::as_str);
@@ -153,6 +157,9 @@ impl Desired {
             if let Some(file) = answers.get(&project.name) {
                 project.take(file, release);
             }
+        }
+        for image in &mut desired.images {
+            image.found = found.get(image.name.as_str()).copied();
         }
         Cow::Owned(desired)
     }
@@ -195,6 +202,7 @@ impl Service {
     fn take_from(&mut self, here: &Self) {
         self.definition = here.definition;
         self.files.clone_from(&here.files);
+        self.only_environment.clone_from(&here.only_environment);
         self.env_files.clone_from(&here.env_files);
         for path in &here.binds {
             if !self.binds.contains(path) {

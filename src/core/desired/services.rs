@@ -1,11 +1,11 @@
 //! Extracts the parts of compose services that plans depend on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{COMPOSE_FILE, Mounted, ProjectFile, Service};
 use crate::{
     compose::{self, ComposeFile, MountSource, Release},
-    names::ImageRef,
+    names::{ImageRef, is_within},
     remote,
 };
 
@@ -72,6 +72,32 @@ fn env_files(service: &compose::Service, directory: &str) -> Vec<String> {
     files.filter(|path| !is_inside(path)).collect()
 }
 
+/// Returns the environment files beside the compose file that the service does not mount as well.
+fn only_environment(service: &compose::Service, directory: &str) -> BTreeSet<String> {
+    let mounts = service
+        .mounts
+        .iter()
+        .filter_map(|mount| match &mount.source {
+            MountSource::Bind(path) => Some(path),
+            _ => None,
+        });
+    let secrets = service.secret_files.iter().map(|file| &file.value);
+    let mounted: Vec<String> = mounts
+        .chain(secrets)
+        .map(|path| from_directory(path, directory))
+        .collect();
+    let is_mounted = |path: &str| {
+        let mut mounted = mounted.iter();
+        mounted.any(|mounted| is_within(path, mounted))
+    };
+    let files = service.env_files.iter();
+    let paths = files.map(|file| from_directory(&file.value, directory));
+    paths
+        .filter(|path| !is_mounted(path))
+        .filter_map(|path| Some(path.strip_prefix(directory)?.strip_prefix('/')?.to_owned()))
+        .collect()
+}
+
 /// Removes `.`, `..` and trailing slashes from a path; a `..` that leads out of `~` is kept.
 fn normalised(path: &str) -> String {
     let root = if path.starts_with('/') { "/" } else { "" };
@@ -111,6 +137,7 @@ pub fn services(
                     .as_ref()
                     .map(|name| name.value.clone()),
                 files: vec![],
+                only_environment: only_environment(service, directory),
                 volumes: vec![],
                 binds: binds(service, directory),
                 env_files: env_files(service, directory),
@@ -162,6 +189,17 @@ pub fn services(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_environment_file_that_is_mounted_too_is_not_only_one() {
+        let text = "services:\n  a:\n    image: a:1\n    env_file: [./a.env, conf/b.env, ../c.env, /etc/d.env]\n    \
+                    volumes: ['./conf:/c']\n  b:\n    image: a:1\n    volumes: ['./a.env:/a']\n";
+        let parsed = ComposeFile::parse(text).unwrap();
+        let files = ["a.env", "conf/b.env"].map(|name| ProjectFile::named(name.to_owned()));
+        let services = services(&parsed, &files, "app", Release::ALL[0]);
+        assert_eq!(services["a"].only_environment, ["a.env".to_owned()].into());
+        assert_eq!(services["b"].only_environment, [].into());
+    }
 
     #[test]
     fn environment_files_outside_of_the_projects_directory_are_kept() {

@@ -184,6 +184,15 @@ pub struct Facts {
     pub autostart: Probed<Autostart>,
 }
 
+impl Facts {
+    /// Returns the image of this name, `name:tag`, with the digest of its configuration.
+    pub fn image_named(&self, name: &str) -> Option<(Digest, &Image)> {
+        let mut images = self.images.known()?.iter();
+        let (id, image) = images.find(|(_, image)| image.tags.contains(name))?;
+        Some((id.parse().ok()?, image))
+    }
+}
+
 /// For observations of older versions.
 fn not_asked<T>() -> Probed<T> {
     Probed::Unknown("the VPU was not asked about it".to_owned())

@@ -208,6 +208,7 @@ impl Generation {
                 layers: image.layers,
                 staging_tag: image.staging_tag,
             }),
+            found: None,
             source: None,
         });
         let transfers = header.transfers.into_iter().zip(self.entries);
@@ -360,6 +361,7 @@ mod tests {
                     layers: vec![Digest::of(b"layer")],
                     staging_tag: "o3r-deploy/app:1".into(),
                 }),
+                found: None,
                 source: None,
             }],
             transfers: vec![Transfer {
@@ -416,6 +418,7 @@ mod tests {
         desired.images = vec![Image {
             name: "base:1".into(),
             content: None,
+            found: None,
             source: None,
         }];
         let mut facts = testing::observed().facts;

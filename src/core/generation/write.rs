@@ -7,8 +7,7 @@ use super::{
 };
 use crate::{
     desired::{Desired, Entry, Image, Project, ProjectState, Transfer, is_secret},
-    digest::Digest,
-    facts::{self, Facts},
+    facts::Facts,
 };
 
 /// Writes a desired state as the text that the VPU keeps of it. An image without a source is the one that has its name
@@ -129,10 +128,7 @@ fn kept_image(desired: &Desired, facts: &Facts, image: &Image) -> Option<KeptIma
             staging_tag: content.staging_tag.clone(),
         });
     }
-    let mut images = facts.images.known()?.iter();
-    let has_name = |found: &facts::Image| found.tags.contains(&image.name);
-    let (id, found) = images.find(|(_, found)| has_name(found))?;
-    let id: Digest = id.parse().ok()?;
+    let (id, found) = facts.image_named(&image.name)?;
     Some(KeptImage {
         name: image.name.clone(),
         id,

@@ -174,6 +174,7 @@ mod tests {
                 layers: layers("ab"),
                 staging_tag: "o3r-deploy/app:1".into(),
             }),
+            found: None,
             source: None,
         }];
         desired

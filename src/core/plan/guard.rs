@@ -366,6 +366,7 @@ mod tests {
             desired.images = vec![desired::Image {
                 name: "web:1".into(),
                 content: None,
+                found: None,
                 source: None,
             }];
         };

@@ -484,6 +484,7 @@ mod tests {
                 layers: vec![],
                 staging_tag: String::new(),
             }),
+            found: None,
             source: None,
         };
         let mut desired = testing::desired(vec![]);

@@ -341,6 +341,7 @@ mod tests {
                 layers: vec![layer.diff_id],
                 staging_tag: "o3r-deploy/app:1".into(),
             }),
+            found: None,
             source: None,
         }];
         let disk = |(total, free): (u64, u64), mount: &str| Disk {

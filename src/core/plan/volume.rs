@@ -170,7 +170,7 @@ fn normalised(options: &BTreeMap<String, String>) -> BTreeMap<String, String> {
 
 impl facts::Volume {
     /// Returns the bound directory of a plain bind.
-    pub(super) fn bound_to(&self) -> Option<&str> {
+    pub fn bound_to(&self) -> Option<&str> {
         let bind = self.driver == Driver::Local && normalised(&self.options).get("o")? == "bind";
         self.options
             .get("device")

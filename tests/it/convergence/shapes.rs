@@ -407,6 +407,7 @@ pub(super) fn desired(shape: &Shape) -> Desired {
         images: vec![Image {
             name: "app:1".into(),
             content: Some(image_content(shape.image)),
+            found: None,
             source: None,
         }],
         transfers: transfers(&shape.tree),

@@ -94,6 +94,7 @@ fn desired(opened: Vec<Opened>) -> Wanted {
     let images = opened.into_iter().map(|(name, image)| Image {
         name,
         content: Some(local.add(image, "app")),
+        found: None,
         source: None,
     });
     let images = images.collect();

@@ -302,7 +302,7 @@ fn diff_present(builder: &mut Builder<'_>, project: &Project, found: &Found<'_>)
     let stale = if none_yet {
         Stale::default()
     } else {
-        stale(builder, found, &inputs)
+        stale(builder, project, found, &inputs)
     };
     let known: BTreeSet<Input> = causes
         .iter()

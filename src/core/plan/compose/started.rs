@@ -184,17 +184,17 @@ impl Stale {
 /// Compares the inputs with the recorded ones.
 pub(super) fn stale(
     builder: &Builder<'_>,
+    project: &Project,
     found: &Found<'_>,
     inputs: &BTreeMap<Input, String>,
 ) -> Stale {
     let mut stale = Stale::default();
     let Some(started) = found.started else {
         // The others are compared with what docker shows, or covered by docker-compose's hash.
-        let is_content = |input: &&Input| {
-            matches!(
-                input,
-                Input::File(_) | Input::Transfer(_) | Input::Mounted(_)
-            )
+        let is_content = |input: &&Input| match input {
+            Input::File(file) => !project.is_only_environment(file),
+            Input::Transfer(_) | Input::Mounted(_) => true,
+            _ => false,
         };
         let contents = inputs.keys().filter(is_content).cloned();
         stale.unrecorded = Some(Unrecorded::All(contents.collect()));

@@ -162,6 +162,7 @@ mod tests {
         desired.images = vec![Image {
             name: "web:1".into(),
             content: Some(content),
+            found: None,
             source: None,
         }];
         let repair = RepairOffer {

@@ -203,6 +203,7 @@ mod tests {
                 layers: layers("abc"),
                 staging_tag: "o3r-deploy/app:2".into(),
             }),
+            found: None,
             source: None,
         }];
         let there = [
@@ -254,6 +255,7 @@ mod tests {
                     layers: layers.clone(),
                     staging_tag: "o3r-deploy/app:2".into(),
                 }),
+                found: None,
                 source: None,
             };
             let missing: BTreeSet<Digest> = [layers[0]].into();

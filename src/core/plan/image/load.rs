@@ -174,6 +174,7 @@ mod tests {
         let image = Image {
             name: "web:1".into(),
             content: Some(content.clone()),
+            found: None,
             source: None,
         };
         for estimated in [true, false] {

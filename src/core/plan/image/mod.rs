@@ -434,6 +434,7 @@ mod tests {
                 layers: vec![Digest::of(b"a")],
                 staging_tag: "o3r-deploy/app:1".into(),
             }),
+            found: None,
             source: None,
         }];
         let mut observed = testing::observed();
@@ -496,6 +497,7 @@ mod tests {
                 layers: vec![Digest::of(content)],
                 staging_tag: "o3r-deploy/app:1".into(),
             }),
+            found: None,
             source: None,
         };
         let mut desired = testing::desired(vec![]);
