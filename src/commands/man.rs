@@ -1,6 +1,6 @@
 //! `man`: prints the manual page, or writes one for every command.
 
-use std::io;
+use std::io::{self, IsTerminal as _, Write as _};
 
 use clap::CommandFactory as _;
 use clap_mangen::Man;
@@ -8,6 +8,7 @@ use clap_mangen::Man;
 use super::{CommandError, Exit, files::cannot_write};
 use crate::{
     cli::{self, Cli},
+    surroundings::program,
     ui::Ui,
 };
 
@@ -24,9 +25,26 @@ pub(super) fn run(args: &cli::Man, ui: Ui) -> Result<Exit, CommandError> {
         ui.say(&format!("{directory}: a page for every command"));
     } else {
         let page = page(&command).map_err(|error| cannot_write(&error))?;
-        ui.data(&String::from_utf8_lossy(&page));
+        if !is_shown(&page) {
+            ui.data(&String::from_utf8_lossy(&page));
+        }
     }
     Ok(Exit::Done)
+}
+
+/// Shows a page with `man` on a terminal; returns whether it did.
+fn is_shown(page: &[u8]) -> bool {
+    if !io::stdout().is_terminal() {
+        return false;
+    }
+    let show = || {
+        let mut file = tempfile::Builder::new().suffix(".1").tempfile()?;
+        file.write_all(page)?;
+        let mut man = program("man").into_std();
+        let status = man.arg("-l").arg(file.path()).status()?;
+        io::Result::Ok(status.success())
+    };
+    show().unwrap_or(false)
 }
 
 /// Renders a page: the program, then every command with its own options.

@@ -27,7 +27,7 @@ pub enum HostError {
         reason: String,
     },
     /// The VPU rejects the login.
-    #[error("{host} rejects the login of {user}: {reason}")]
+    #[error("{}", refused(host, user, reason))]
     Refused {
         /// The host as given.
         host: String,
@@ -220,6 +220,31 @@ impl HostError {
     }
 }
 
+/// What follows the name of a key file in the reason that ssh does not use it, before its mode.
+pub(super) const OPEN_TO_OTHERS: &str = " can be read by others";
+
+/// What a message says of a key file of this machine, which the VPU never sees.
+const OF_THE_KEY: [&str; 8] = [
+    OPEN_TO_OTHERS,
+    "is a directory, not a key",
+    "is an empty file",
+    "is a public key",
+    "is a key of PuTTY's",
+    "has line ends of Windows",
+    "has a passphrase",
+    "not accessible: No such file",
+];
+
+/// Describes a login that failed: no key is usable, or the VPU rejects it.
+fn refused(host: &str, user: &str, reason: &str) -> String {
+    let first = reason.lines().next().unwrap_or_default();
+    if OF_THE_KEY.iter().any(|words| first.contains(words)) {
+        format!("cannot log in to {host} as {user}: {reason}")
+    } else {
+        format!("{host} rejects the login of {user}: {reason}")
+    }
+}
+
 /// What to do about a key that ssh cannot use.
 fn key_help(reason: &str) -> Option<String> {
     let says = |words: &str| reason.contains(words);
@@ -234,6 +259,10 @@ fn key_help(reason: &str) -> Option<String> {
         "convert it with: puttygen FILE -O private-openssh-new -o NEW; or create another with: ssh-keygen -t ed25519"
     } else if says("line ends of Windows") {
         "remove the carriage returns from the key file: tr -d '\\r' <FILE >NEW, and chmod 600 NEW"
+    } else if let Some((file, _)) = reason.split_once(OPEN_TO_OTHERS) {
+        return Some(format!(
+            "make the key file readable only for you: chmod 600 {file}"
+        ));
     } else if says("UNPROTECTED PRIVATE KEY FILE") || says("bad permissions") {
         "make the key file readable only for you: chmod 600 FILE"
     } else if says("not accessible") || says("no such identity") {

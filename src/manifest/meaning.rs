@@ -36,6 +36,11 @@ pub trait LocalFiles {
     fn names(&self, directory: &Utf8Path) -> Vec<String>;
     /// Returns the directory that `~` stands for.
     fn home(&self) -> Option<Utf8PathBuf>;
+    /// Returns the mode of a file of this user that others can read.
+    fn open_mode(&self, path: &Utf8Path) -> Option<u32> {
+        _ = path;
+        None
+    }
     /// Returns a variable of this machine's environment, if it is set.
     fn variable(&self, name: &str) -> Option<String> {
         _ = name;
@@ -99,6 +104,13 @@ impl LocalFiles for Disk {
             )));
         }
         std::fs::read(path)
+    }
+
+    fn open_mode(&self, path: &Utf8Path) -> Option<u32> {
+        use std::os::unix::fs::MetadataExt as _;
+        let data = std::fs::metadata(path).ok()?;
+        let is_own = data.uid() == rustix::process::geteuid().as_raw();
+        (is_own && data.mode() & 0o077 != 0).then_some(data.mode() & 0o7777)
     }
 
     fn names(&self, directory: &Utf8Path) -> Vec<String> {
@@ -285,7 +297,15 @@ impl Checker<'_> {
         let public = self.files.kind(&Utf8PathBuf::from(format!("{path}.pub")));
         let (code, problem) = match found {
             Ok(FileKind::Directory) => (FindingCode::WrongFile, "is a directory".to_owned()),
-            Ok(FileKind::File | FileKind::Other) => return,
+            Ok(FileKind::File) if path.extension() == Some("pub") => (
+                FindingCode::WrongFile,
+                "is a public key, and ssh needs the private one".to_owned(),
+            ),
+            Ok(FileKind::File) => match self.files.open_mode(&path) {
+                Some(mode) => return self.open_key(&path, mode),
+                None => return,
+            },
+            Ok(FileKind::Other) => return,
             Err(_) if public.is_ok() => return,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 (FindingCode::MissingFile, "does not exist".to_owned())
@@ -300,6 +320,20 @@ impl Checker<'_> {
         let finding = self
             .loaded
             .diagnostic("/vpu/identity", code, message, label, help);
+        self.findings.push(finding.warning());
+    }
+
+    /// Reports a key that ssh ignores.
+    fn open_key(&mut self, path: &Utf8Path, mode: u32) {
+        let finding = self.loaded.diagnostic(
+            "/vpu/identity",
+            FindingCode::WrongFile,
+            format!(
+                "the ssh key can be read by others (mode {mode:04o}), and ssh ignores such a key"
+            ),
+            format!("looked for at {path}"),
+            format!("make it readable only for you: chmod 600 {path}"),
+        );
         self.findings.push(finding.warning());
     }
 
@@ -321,7 +355,12 @@ impl Checker<'_> {
                         "restarted here",
                         match did_you_mean(project.as_str(), projects.iter().copied()) {
                             Some(meant) => format!("did you mean `{meant}`?"),
-                            None => format!("add [[compose]] with `name = \"{project}\"`"),
+                            None => match projects.as_slice() {
+                                [only] => format!(
+                                    "write `{only}`, or add [[compose]] with `name = \"{project}\"`"
+                                ),
+                                _ => format!("add [[compose]] with `name = \"{project}\"`"),
+                            },
                         },
                     );
                 }

@@ -162,6 +162,16 @@ fn known(loaded: &Loaded, name: &str) -> String {
     let names: Vec<String> = names.collect();
     match did_you_mean(name, names.iter().map(String::as_str)) {
         Some(meant) => format!("did you mean `{meant}`?"),
+        None if name.starts_with("vars.") => {
+            let key = name.trim_start_matches("vars.");
+            match &loaded.chosen {
+                Some(vpu) => format!(
+                    "set `{key}` in `vars` of [vpus.{}], or in [vars]",
+                    escape(vpu)
+                ),
+                None => format!("set `{key}` in [vars]"),
+            }
+        }
         None => format!("variables with a value: {}", names.join(", ")),
     }
 }

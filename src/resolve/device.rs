@@ -58,7 +58,7 @@ impl Resolver<'_> {
         if !fragment.is_object() {
             let help =
                 "write an object of settings: { \"ports\": { \"port2\": { \"state\": \"RUN\" } } }";
-            self.find(pointer, "`config` is no JSON object", "this file", help);
+            self.find(pointer, "`config` is not a JSON object", "this file", help);
             return None;
         }
         if self.has_secret(fragment.to_string().as_bytes()) {
@@ -95,7 +95,7 @@ fn parse(name: &str, bytes: &[u8]) -> Result<Value, Diagnostic> {
         let said = error.to_string();
         let said = said.split(" at line ").next().unwrap_or_default();
         let source = Source::new(name, text.into_owned());
-        let message = format!("{name}:{line} is no JSON: {}", escape(said));
+        let message = format!("{name}:{line} is not valid JSON: {}", escape(said));
         Diagnostic::error(FindingCode::LocalFile, &source, message)
             .label(at..at, "here")
             .help("correct the file; it holds the settings as JSON")
@@ -111,7 +111,7 @@ mod tests {
         let finding = parse("o3r.json", b"{\n  \"ports\": {,}\n}\n").unwrap_err();
         assert_eq!(
             finding.message,
-            "o3r.json:2 is no JSON: key must be a string"
+            "o3r.json:2 is not valid JSON: key must be a string"
         );
         assert_eq!(finding.line_and_column(), (2, 13));
         let finding = parse("o3r.json", b"").unwrap_err();

@@ -47,7 +47,8 @@ pub fn text(found: &Found, schema: &str) -> String {
     out
 }
 
-/// Returns the version of the first image that has one; images that have the release's say nothing of it.
+/// Returns the version of the first of the user's own images that has one: those that are built here, in an archive, or
+/// named like the release. Images that have the release's version say nothing of it.
 fn version(found: &Found) -> String {
     let mut composes = found.compose.iter();
     if composes.any(|compose| !compose.versions.is_empty()) {
@@ -55,7 +56,16 @@ fn version(found: &Found) -> String {
     }
     let compose = found.compose.iter().flat_map(|compose| &compose.images);
     let archived = found.archives.iter().flat_map(|archive| &archive.names);
+    let is_archived = |name: &&String| found.archives.iter().any(|archive| holds(archive, name));
+    let is_named = |name: &&String| {
+        let repository = name
+            .rsplit_once(':')
+            .map_or(name.as_str(), |(repository, _)| repository);
+        repository.rsplit('/').next() == Some(found.name.as_str())
+    };
+    let is_only_one = found.has_dockerfile && compose.clone().count() == 1;
     compose
+        .filter(|name| is_only_one || is_archived(name) || is_named(name))
         .chain(archived)
         .filter_map(|name| Some(canonical(name)?.rsplit_once(':')?.1.to_owned()))
         .find(|tag| tag != "latest" && tag.parse::<ReleaseVersion>().is_ok())

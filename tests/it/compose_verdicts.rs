@@ -92,6 +92,7 @@ const POLICY: &[(&str, &str)] = &[
     ("port-not-quoted.yml", DOCKER),
     ("port-too-large.yml", DOCKER),
     ("replicas-and-name.yml", UP),
+    ("port-three-colons.yml", DOCKER),
     ("restart-always-count.yml", DOCKER),
     ("restart-word.yml", DOCKER),
     ("scale-and-name.yml", UP),

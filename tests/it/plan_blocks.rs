@@ -171,7 +171,7 @@ fn port_of_another_container() {
         ],
     );
     insta::assert_snapshot!(blocked(&planned(&desired(vec![two]), &observed)), @"
-    compose.app: service ssh publishes 22/tcp, which is taken by a program on the VPU; service ssh publishes 80/tcp, which is taken by a program on the VPU; service web publishes 9000/tcp, which is taken by container camera-test [port-taken]
+    compose.app: service ssh publishes 22/tcp, which is taken by sshd; service ssh publishes 80/tcp, which is taken by a program on the VPU; service web publishes 9000/tcp, which is taken by container camera-test [port-taken]
       help: stop that program and stop that container (docker stop camera-test), or publish other ports
     ");
     is_free(&wants("9001/tcp"), &observed);
@@ -201,8 +201,8 @@ fn port_of_a_program() {
     // Recorded on a twin: sshd and the device's API.
     let wants = |port| desired(vec![project("app", &[("web", service(&[port]))])]);
     insta::assert_snapshot!(blocked(&planned(&wants("22/tcp"), &observed())), @"
-    compose.app: service web publishes 22/tcp, which is taken by a program on the VPU [port-taken]
-      help: stop that program, or publish another port
+    compose.app: service web publishes 22/tcp, which is taken by sshd [port-taken]
+      help: publish another port
     ");
     let mut blind = observed();
     blind.facts.listeners = Probed::Unknown("no /proc".into());
@@ -223,7 +223,7 @@ fn port_of_an_own_container_with_host_networking() {
         blocked(&planned(&wants, &observed))
     };
     assert_eq!(with(container("app")), "");
-    let taken = "compose.app: service web publishes 22/tcp, which is taken by a program on the VPU";
+    let taken = "compose.app: service web publishes 22/tcp, which is taken by sshd";
     let mut ended = container("app");
     ended.status = "exited".into();
     assert!(with(ended).starts_with(taken));

@@ -95,6 +95,13 @@ async fn keygen(words: &[&str]) -> Result<String, String> {
 }
 
 fn unusable(path: &Utf8Path, reason: &str) -> CommandError {
+    if reason.contains("UNPROTECTED PRIVATE KEY FILE") {
+        return CommandError::message(
+            ErrorCode::NotAuthorized,
+            format!("the key {path} can be read by others, and ssh ignores such a key"),
+            Some(format!("make it readable only for you: chmod 600 {path}")),
+        );
+    }
     let help = "name another one with --key, or create one with: ssh-keygen -t ed25519";
     CommandError::message(
         ErrorCode::NotAuthorized,

@@ -56,6 +56,25 @@ impl Authorized {
         let mut options = target::ssh_options(global, loaded)?;
         target::say_guessed(global, loaded, ui)?;
         let is_named = args.key.is_some();
+        if let Some(identity) = options
+            .identity
+            .as_deref()
+            .filter(|path| !is_named && path.extension() == Some("pub"))
+        {
+            let table = Table::of(loaded);
+            return Err(CommandError::message(
+                ErrorCode::NotAuthorized,
+                format!(
+                    "`identity` of {} is a public key, and ssh needs the private one; nothing was done",
+                    table.header
+                ),
+                Some(format!(
+                    "in {}, set:\n\n  identity = \"{}\"",
+                    table.file,
+                    below_home(&identity.with_extension(""))
+                )),
+            ));
+        }
         let key = match args.key.as_deref().or(options.identity.as_deref()) {
             Some(path) => Some(Key::read(path).await?),
             None => None,
@@ -287,9 +306,14 @@ fn check_serial(
                     "this is the VPU with serial {}, and the manifest requires {wanted}; {so_far}",
                     escape(found)
                 ),
-                Some(
-                    "check the cable and the address; every VPU ships with the same one".to_owned(),
-                ),
+                Some(match loaded.filter(|loaded| loaded.chosen.is_some() && loaded.declared_vpu.serial.is_some()) {
+                    Some(_) => "if it is the right VPU: the serial number of [vpu] holds for every [vpus.NAME] without one; move `serial` and \
+                                `host_key` from [vpu] to the table of the VPU that they belong to"
+                        .to_owned(),
+                    None => {
+                        "check the cable and the address; every VPU ships with the same one".to_owned()
+                    }
+                }),
             ))
         }
         _ => Ok(()),
@@ -346,7 +370,10 @@ fn write(
         return Ok(());
     };
     if names.is_empty() {
-        ui.say(&format!("{} in {} has it all", table.header, table.file));
+        ui.say(&format!(
+            "nothing to add: {} in {} has host, host_key and serial",
+            table.header, table.file
+        ));
         return Ok(());
     }
     let chosen = loaded.chosen.as_deref();

@@ -312,7 +312,7 @@ impl Explainer<'_> {
         let message = match path.keys.as_slice() {
             [] => format!("has the top-level key `{key}`, which docker-compose does not know"),
             _ => format!(
-                "gives {} the key `{key}`, which docker-compose does not know there",
+                "has the key `{key}` in {}, which docker-compose does not know there",
                 path.subject()
             ),
         };

@@ -364,7 +364,7 @@ pub struct Service {
     pub container_name: Option<String>,
     /// Relative paths of extra files that it uses other than for interpolation.
     pub files: Vec<String>,
-    /// Those of them that are only environment files: docker-compose compares their values by itself.
+    /// Of these, the ones that are only environment files: docker-compose compares the values itself.
     pub only_environment: BTreeSet<String>,
     /// Docker volumes that it mounts.
     pub volumes: Vec<String>,

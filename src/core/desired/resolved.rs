@@ -128,7 +128,7 @@ impl Desired {
     }
 
     /// Returns the desired state with the services as docker-compose on the VPU resolves them, if
-    /// it was asked about exactly these files, and with the images that have no source as they are on the VPU.
+    /// it was asked about exactly these files, and with the digests that images without a source have on the VPU.
     pub fn as_resolved(&self, facts: &Facts) -> Cow<'_, Self> {
         let answers: BTreeMap<String, &ComposeFile> = self
             .questions(facts)

@@ -285,6 +285,12 @@ impl<'a> Builder<'a> {
         self.notes.push(Note::new(code, text));
     }
 
+    /// The notes so far.
+    #[cfg(test)]
+    pub(super) fn noted(&self) -> &[Note] {
+        &self.notes
+    }
+
     pub(super) fn notes(&mut self, notes: impl IntoIterator<Item = Note>) {
         self.notes.extend(notes);
     }

@@ -6,6 +6,7 @@
 mod address;
 mod autostart;
 mod builder;
+mod cautions;
 mod command;
 mod compose;
 mod data;
@@ -69,6 +70,7 @@ pub fn plan(desired: &Desired, observed: &Observed, offers: &Offers, host: &str)
     data::plan(&mut builder, data);
     release::forget(&mut builder);
     guard::home(&mut builder);
+    cautions::plan(&mut builder);
     space::plan(&mut builder);
     builder.finish(host)
 }

@@ -78,6 +78,12 @@ crate::codes! {
         NothingToDisable = "nothing-to-disable",
         /// A project has `autostart = false`, but its restart policies start it when the VPU boots.
         StartsByPolicy = "starts-by-policy",
+        /// The manifest declares none of the projects of the deployed release of this name: it may be another application.
+        OtherProjects = "other-projects",
+        /// A service mounts files that a transfer, which is no longer declared, removes.
+        MountLosesFiles = "mount-loses-files",
+        /// Docker restarted a container since it was started: its application fails.
+        ContainerRestarts = "container-restarts",
     }
 }
 

@@ -6,7 +6,7 @@ use std::{path::Path, process::Stdio, time::Duration};
 use super::{
     super::{
         HostError,
-        error::{PINNED, PresentedKey},
+        error::{OPEN_TO_OTHERS, PINNED, PresentedKey},
     },
     SshOptions,
     client::{Configured, asks_nothing},
@@ -83,8 +83,11 @@ pub(super) async fn login_error(context: &Context<'_>, said: &str, code: Option<
         Verdict::KeyRevoked(reason) => HostError::HostKeyRevoked { host, reason },
         Verdict::JumpHost(reason) => HostError::JumpHost { host, reason },
         Verdict::Refused(mut reason) => {
-            for trouble in key_troubles(context).await {
-                reason = format!("{trouble}\n{reason}");
+            let troubles = key_troubles(context).await;
+            if !troubles.is_empty() {
+                // The last line is the VPU's answer; those before it are ssh's words on the same trouble.
+                let answer = reason.lines().next_back().unwrap_or_default();
+                reason = format!("{}\n{answer}", troubles.join("\n"));
             }
             let user = configured.user().to_owned();
             HostError::Refused { host, user, reason }
@@ -301,7 +304,28 @@ async fn key_troubles(context: &Context<'_>) -> Vec<String> {
     troubles
 }
 
-async fn key_trouble(path: &Path) -> Option<&'static str> {
+async fn key_trouble(path: &Path) -> Option<String> {
+    let trouble = content_trouble(path).await;
+    if let (None, Some(mode)) = (trouble, open_mode(path)) {
+        return Some(format!(
+            "{} (mode {mode:04o}), and ssh ignores such a key",
+            OPEN_TO_OTHERS.trim_start()
+        ));
+    }
+    trouble.map(str::to_owned)
+}
+
+/// Returns the mode of a key file of this user that others can read.
+fn open_mode(path: &Path) -> Option<u32> {
+    use std::os::unix::fs::MetadataExt as _;
+    let data = path.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    let is_own = data.uid() == rustix::process::geteuid().as_raw();
+    // A public key is named as such.
+    let is_open = data.mode() & 0o077 != 0 && path.extension().is_none_or(|end| end != "pub");
+    (is_own && is_open).then_some(data.mode() & 0o7777)
+}
+
+async fn content_trouble(path: &Path) -> Option<&'static str> {
     use tokio::io::AsyncReadExt as _;
     if path.is_dir() {
         return Some("is a directory, not a key file");

@@ -94,6 +94,19 @@ fn port(rules: &mut Rules<'_>, name: &str, entry: &Node) {
             if let Ok(port) = ports::split(text) {
                 let published = port.published.unwrap_or_default();
                 too_large(rules, port.target.1.max(published.1), entry.place);
+                let address = port
+                    .address
+                    .filter(|address| address.parse::<std::net::IpAddr>().is_err());
+                if let Some(address) = address {
+                    let message = format!(
+                        "gives `{name}` the port `{text}`, whose `{address}` is not an IP address"
+                    );
+                    rules.refuse_at_start(
+                        entry.place,
+                        message,
+                        "write `[[ADDRESS:]HOST:]CONTAINER[/PROTOCOL]`",
+                    );
+                }
             }
         }
         Value::Map(long) => {

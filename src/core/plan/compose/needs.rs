@@ -87,6 +87,9 @@ fn runtime(project: &Project, facts: &Facts) -> Option<Obstacle> {
     ))
 }
 
+/// The port of sshd: nobody stops it.
+const SSH: u16 = 22;
+
 fn ports(
     project: &Project,
     desired: &Desired,
@@ -116,7 +119,11 @@ fn ports(
         "another port"
     };
     (!taken.is_empty()).then(|| {
-        let remedy = format!("{}, or publish {another}", remedies.join(" and "));
+        remedies.retain(|remedy| !remedy.is_empty());
+        let remedy = match remedies.as_slice() {
+            [] => format!("publish {another}"),
+            remedies => format!("{}, or publish {another}", remedies.join(" and ")),
+        };
         Obstacle::new(BlockCode::PortTaken, reasons.join("; "), remedy)
     })
 }
@@ -146,11 +153,22 @@ fn holder(
         // A project of this manifest may free the port in this same plan.
         Some(holder) if own(holder) => None,
         Some(holder) => {
-            let by = format!("container {}", holder.name);
-            Some((
-                by,
-                format!("stop that container (docker stop {})", holder.name),
-            ))
+            let owner = facts.records.known().and_then(|records| {
+                let mut releases = records.releases.iter();
+                releases.find(|(_, release)| release.projects.contains(&holder.project))
+            });
+            Some(match owner {
+                Some((release, _)) => (
+                    format!("container {} of release {release}", holder.name),
+                    format!(
+                        "set `state = \"stopped\"` in the manifest of {release}, or remove it: o3r-deploy destroy {release}"
+                    ),
+                ),
+                None => (
+                    format!("container {}", holder.name),
+                    format!("stop that container (docker stop {})", holder.name),
+                ),
+            })
         }
         // With host networking, the listener may be one of this manifest's containers.
         None if containers
@@ -161,10 +179,17 @@ fn holder(
             None
         }
         None => listened_to(facts, port).then(|| {
-            (
-                "a program on the VPU".to_owned(),
-                "stop that program".to_owned(),
-            )
+            let what = if port.port == SSH {
+                "sshd"
+            } else {
+                "a program on the VPU"
+            };
+            let remedy = if port.port == SSH {
+                ""
+            } else {
+                "stop that program"
+            };
+            (what.to_owned(), remedy.to_owned())
         }),
     }
 }

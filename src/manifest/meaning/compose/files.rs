@@ -1,12 +1,15 @@
 //! Checks that files which compose files mount from their directory are sent with them, and that
 //! their volumes match the manifest's.
 
+use camino::Utf8Path;
+
 use super::Project;
 use crate::{
     closest::did_you_mean,
     compose::{ComposeFile, Mount, MountSource, Place, is_placed},
     manifest::{FindingCode, meaning::FileKind, types::Compose},
 };
+use o3r_core::names::{USUAL_HOME, is_within};
 
 impl Project<'_, '_> {
     pub(super) fn volumes(&mut self, file: &ComposeFile, compose: &Compose) {
@@ -94,6 +97,9 @@ impl Project<'_, '_> {
                     continue;
                 };
                 let path = relative(source);
+                if path.is_none() {
+                    self.undeclared_below_home(&service.name, source, *place);
+                }
                 if let Some(path) = path.filter(|path| path.starts_with("..") || !placed(path)) {
                     // If only files below it are sent, it is a directory to be filled.
                     let is_parent = |extra: &str| extra.starts_with(&format!("{path}/"));
@@ -104,6 +110,38 @@ impl Project<'_, '_> {
                 }
             }
         }
+    }
+
+    /// Warns of a directory below the VPU's home that nothing declares.
+    fn undeclared_below_home(&mut self, service: &str, source: &str, place: Place) {
+        let below = source
+            .strip_prefix("~/")
+            .or_else(|| source.strip_prefix(USUAL_HOME)?.strip_prefix('/'));
+        let Some(below) = below.map(|path| path.trim_end_matches('/')) else {
+            return;
+        };
+        // A file is probably there: docker does not create one.
+        if below.is_empty() || Utf8Path::new(below).extension().is_some() {
+            return;
+        }
+        let path = format!("{USUAL_HOME}/{below}");
+        let manifest = &self.checker.loaded.manifest;
+        let directories = manifest.directories.iter().map(|declared| &declared.path);
+        let volumes = manifest.volumes.iter().map(|declared| &declared.path);
+        let transfers = manifest.transfers.iter().map(|declared| &declared.dst);
+        let mut declared = directories
+            .chain(volumes)
+            .chain(transfers)
+            .map(|path| path.resolve(USUAL_HOME));
+        // What is declared is created with all above it; a transfer may have directories of its own.
+        if declared.any(|declared| is_within(&declared, &path) || is_within(&path, &declared)) {
+            return;
+        }
+        let message = format!("mounts `~/{below}` into `{service}`, which nothing declares");
+        let help = format!(
+            "declare it, or docker creates it as an empty directory of root:\n\n  [[directories]]\n  path = \"~/{below}\""
+        );
+        self.warning(FindingCode::ComposeFile, Some(place), &message, &help);
     }
 
     fn left_behind(&mut self, service: &str, path: &str, place: Place) {
@@ -133,23 +171,22 @@ impl Project<'_, '_> {
                 );
             }
             Some(FileKind::Directory) => {
-                self.warning(
+                self.error(
                     FindingCode::ComposeFile,
                     Some(place),
                     &message,
                     &help_for(path, "directory"),
                 );
             }
-            // A directory that the container fills, or a socket.
-            Some(FileKind::Other) | None => {
-                if is_above {
-                    self.warning(
-                        FindingCode::ComposeFile,
-                        Some(place),
-                        &message,
-                        &help_for(path, "directory"),
-                    );
-                }
+            Some(FileKind::Other) => {}
+            // A directory that the container fills.
+            None => {
+                self.warning(
+                    FindingCode::ComposeFile,
+                    Some(place),
+                    &message,
+                    &help_for(path, "directory"),
+                );
             }
         }
     }
@@ -179,6 +216,7 @@ fn help_for(path: &str, what: &str) -> String {
     }
     let slash = if what == "directory" { "/" } else { "" };
     format!(
-        "add `\"{path}{slash}\"` to `extra_files`; if it is missing on the VPU, docker mounts an empty directory instead"
+        "add `\"{path}{slash}\"` to `extra_files`: otherwise docker creates an empty directory there that belongs to root; \
+         for data of the container, use [[volumes]]"
     )
 }

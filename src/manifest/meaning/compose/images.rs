@@ -35,7 +35,7 @@ impl Project<'_, '_> {
         }
         let variables = service.unset_in_image.join("`, `");
         let message = format!(
-            "has the image of `{}` undefined: `{variables}` is not set",
+            "leaves the image of `{}` open: `{variables}` is not set",
             service.name
         );
         let help = format!(
