@@ -78,9 +78,10 @@ pub(super) async fn judge(
         ui.say(next);
     } else {
         ui.report(&findings);
+        let rest = next.strip_prefix("next: ").unwrap_or(next);
         ui.say(&format!(
-            "next: fix this, then run: o3r-deploy{} check",
-            option(path)
+            "next: fix this; then {}",
+            rest.trim_start_matches("then ")
         ));
     }
     Ok(Exit::Done)

@@ -181,7 +181,8 @@ impl HostError {
                 ..
             } => Some(format!(
                 "the VPU presents {}\n\
-                 if that is your VPU, pin its key: in {file}, in {table}, set:\n\n  host_key = \"{}\"",
+                 if that is your VPU, pin its key with: o3r-deploy authorize\n\
+                 or in {file}, in {table}, set:\n\n  host_key = \"{}\"",
                 key.fingerprint, key.key
             )),
             Self::HostKeyChanged {

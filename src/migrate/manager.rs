@@ -11,7 +11,7 @@ use super::{
     },
 };
 use crate::{scaffold, user};
-use o3r_core::names::{ImageRef, USUAL_HOME};
+use o3r_core::names::{ImageRef, ProjectName, USUAL_HOME};
 
 /// The tool.
 pub(super) const NAME: &str = "o3r_docker_manager";
@@ -301,6 +301,10 @@ fn projects(words: &Words, folder: &Utf8Path, files: &[String], draft: &mut Draf
         .iter()
         .any(|flag| words.one(flag).is_some());
     let autostart = words.one("enable_autostart").is_some();
+    // The unit that the earlier tool enabled has this name: the project takes it over.
+    let enabled = words.list("enable_autostart").next();
+    let enabled = enabled.map(|name| name.rsplit(':').next().unwrap_or(name).to_lowercase());
+    let enabled = enabled.filter(|name| name.parse::<ProjectName>().is_ok());
     // A compose file is part of its project; a copy elsewhere would be a second one.
     let is_compose = |copied: &Copied| files.iter().any(|file| same_file(file, &copied.src));
     draft.transfers.retain(|copied| !is_compose(copied));
@@ -314,7 +318,9 @@ fn projects(words: &Words, folder: &Utf8Path, files: &[String], draft: &mut Draf
         let stem = Utf8Path::new(name).file_stem().unwrap_or(name);
         draft.projects.push(Project {
             name: match files {
-                [_] => draft.release.replace('.', "-"),
+                [_] => enabled
+                    .clone()
+                    .unwrap_or_else(|| draft.release.replace('.', "-")),
                 _ => stem.to_lowercase().replace(['.', ' '], "-"),
             },
             file: file.clone(),

@@ -268,6 +268,10 @@ pub(super) fn cause_text(cause: &Cause, style: Style) -> Option<String> {
             found,
             wanted,
         } => Some(match (is_digest(found), is_digest(wanted)) {
+            // Shown only if nothing else changes: the record of the release.
+            (true, true) if !style.verbose && attribute == "declared" => {
+                "declared: changed, in nothing that differs on the VPU".to_owned()
+            }
             (true, true) if !style.verbose => format!("{attribute}: changed"),
             (false, true) if !style.verbose => format!("{attribute}: {}", shortened(found, style)),
             _ => format!(

@@ -48,7 +48,16 @@ pub fn find(folder: &Utf8Path, scratch: &ScratchDir) -> Found {
         .iter()
         .find(|file| folder.join(file).is_file())
     {
-        found.compose = Some(read_compose(folder, file, &mut found.notes));
+        let compose = read_compose(folder, file, &mut found.notes);
+        let here = |path: &String| {
+            let name = path
+                .rsplit('/')
+                .next()
+                .filter(|name| folder.join(name).is_dir())?;
+            Some((name.to_owned(), path.clone()))
+        };
+        found.copied = compose.directories.iter().filter_map(here).collect();
+        found.compose = Some(compose);
     }
     for file in archives(folder) {
         match peek(folder, &file, scratch) {

@@ -19,6 +19,8 @@ pub struct Found {
     pub compose: Option<Compose>,
     /// Image archives, sorted by path.
     pub archives: Vec<Archive>,
+    /// Directories here that have the name of a directory on the VPU that a service mounts, with that one.
+    pub copied: Vec<(String, String)>,
     /// Whether there is a Dockerfile.
     pub has_dockerfile: bool,
     /// What could not be read, to be shown to the user.

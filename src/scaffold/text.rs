@@ -43,8 +43,25 @@ pub fn text(found: &Found, schema: &str) -> String {
     directories(&mut out, compose);
     volumes(&mut out, compose);
     images(&mut out, found, compose);
+    transfers(&mut out, found);
     projects(&mut out, found);
     out
+}
+
+/// Suggests to copy directories that services mount, where this folder has one of that name.
+fn transfers(out: &mut String, found: &Found) {
+    out.push_str(
+        "\n# Files and directories to copy to the VPU; of a directory, the contents are copied.\n",
+    );
+    let mut copied = found.copied.clone();
+    if copied.is_empty() {
+        copied.push(("config".to_owned(), "~/share/config".to_owned()));
+    }
+    let tables = copied.iter().map(|(name, path)| {
+        let (src, dst) = (quoted(&format!("{name}/")), quoted(&format!("{path}/")));
+        format!("# [[transfers]]\n# src = {src}\n# dst = {dst}\n")
+    });
+    out.push_str(&tables.collect::<Vec<_>>().join("\n"));
 }
 
 /// Returns the version of the first of the user's own images that has one: those that are built here, in an archive, or
@@ -318,6 +335,7 @@ mod tests {
                 archive("dist/p.tar.gz", "docker.io/library/palletizer:1.4.0"),
                 archive("dist/old.tar", "palletizer:1.3.0"),
             ],
+            copied: vec![("data".to_owned(), "~/share/data".to_owned())],
             has_dockerfile: true,
             notes: vec![],
         };

@@ -497,6 +497,11 @@ fn begin(ui: Ui, bar: &ProgressBar, template: &str, message: String) {
     } else {
         template
     };
+    // The styles of a template ignore `--color`.
+    let plain = [":.green/dim", ":.cyan/dim", ":.dim"]
+        .iter()
+        .fold(template.to_owned(), |text, style| text.replace(style, ""));
+    let template = if ui.colors_errors() { template } else { &plain };
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(if ui.ascii {
             style.progress_chars("=> ").tick_chars("-\\|/ ")

@@ -70,7 +70,7 @@ fn a_key_is_added_by_the_api_and_the_vpu_is_pinned() {
     // Once more: nothing to add, nothing to write.
     site.run(&["authorize"])
         .exits(0)
-        .says("[vpu] in deploy.toml has it all");
+        .says("nothing to add: [vpu] in deploy.toml");
     assert_eq!(keys(&twin), after);
     assert_eq!(manifest(&site), text);
     // A new manifest.

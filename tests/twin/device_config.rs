@@ -199,7 +199,9 @@ fn what_the_device_or_others_would_suffer_from_is_blocked() {
     write(&site, "1.0.0", "[1]", "");
     site.run(&["check"])
         .exits(1)
-        .says("`config` is no JSON object");
+        .says("`config` is not a JSON object");
     write(&site, "1.0.0", "{\"a\": }", "");
-    site.run(&["check"]).exits(1).says("o3r.json:1 is no JSON");
+    site.run(&["check"])
+        .exits(1)
+        .says("o3r.json:1 is not valid JSON");
 }

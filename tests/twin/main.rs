@@ -35,6 +35,7 @@ mod injection_and_secrets;
 mod layers;
 mod lifecycle;
 mod login;
+mod migrate;
 mod mounts;
 mod networks_and_volumes;
 mod owner;

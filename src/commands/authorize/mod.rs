@@ -34,6 +34,9 @@ pub(super) async fn run(
     let loaded = loaded.as_ref();
     let authorized = Authorized::open(global, loaded, args, ui).await?;
     authorized.write(loaded)?;
+    if loaded.is_some() {
+        ui.say(&format!("next: run: {}", again("plan")));
+    }
     Ok(Exit::Done)
 }
 
