@@ -25,10 +25,14 @@ pub(super) async fn run(
     cache: &LayerCache,
     ui: Ui,
 ) -> Result<Exit, CommandError> {
+    let mut vpus = String::new();
     let findings = match manifest::load_with(&global.file, &session::options(global)) {
         Err(LoadError::Invalid(findings)) => findings,
         Err(error) => return Err(session::load_error(error)),
-        Ok(loaded) => Diagnostics::new(all_findings(global, &loaded, cache, ui).await),
+        Ok(loaded) => {
+            vpus = checked(&loaded);
+            Diagnostics::new(all_findings(global, &loaded, cache, ui).await)
+        }
     };
     let failed = findings.has_errors();
     match args.format {
@@ -48,18 +52,40 @@ pub(super) async fn run(
             })));
         }
         TextOrJson::Text if findings.is_empty() => {
-            ui.say(&format!("{}: {}", global.file, ui.good("valid")));
+            ui.say(&format!("{}: {}{vpus}", global.file, ui.good("valid")));
         }
         TextOrJson::Text if failed => ui.report(&findings),
         TextOrJson::Text => {
             ui.warn(&findings);
-            ui.say(&format!("{}: valid, with warnings", global.file));
+            ui.say(&format!("{}: valid{vpus}, with warnings", global.file));
         }
     }
     if failed {
         Err(CommandError::silent(Exit::Usage))
     } else {
         Ok(Exit::Done)
+    }
+}
+
+/// The most VPUs that are named.
+const NAMED: usize = 5;
+
+/// Formats ` for agv-17, agv-18`: the VPUs that the manifest is checked for, if it lists any.
+fn checked(loaded: &Loaded) -> String {
+    let names: Vec<String> = loaded
+        .manifest
+        .vpus
+        .keys()
+        .map(|name| escape(name))
+        .collect();
+    match names.len() {
+        0 => String::new(),
+        1..=NAMED => format!(" for {}", names.join(", ")),
+        all => format!(
+            " for {} and {} more",
+            names[..NAMED].join(", "),
+            all - NAMED
+        ),
     }
 }
 
