@@ -103,7 +103,7 @@ part_shell() {
     need shellcheck shellcheck
     need busybox busybox-static
     need dash dash
-    local remote=(src/core/remote/*.sh src/observe/*.sh src/observe/*/*.sh src/device/*.sh src/doctor/*.sh)
+    local remote=(src/core/remote/*.sh src/observe/*.sh src/observe/*/*.sh src/device/*.sh src/doctor/*.sh src/survey/*.sh)
     for script in "${remote[@]}"; do
         dash -n "$script"
         busybox sh -n "$script"

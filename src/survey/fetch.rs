@@ -121,12 +121,13 @@ async fn tar<H: Host>(
         return Ok(());
     }
     let script = include_str!("fetch.sh");
-    let words = [directory.to_owned(), MOST.to_string()]
-        .into_iter()
-        .chain(names.iter().cloned());
-    let output = host
-        .run(&Argv::script(script, "o3r-fetch", words), Stdin::Empty)
-        .await?;
+    let command = Argv::script(
+        script,
+        "o3r-fetch",
+        [directory.to_owned(), MOST.to_string()],
+    );
+    let lines: String = names.iter().map(|name| format!("{name}\n")).collect();
+    let output = host.run(&command, Stdin::Bytes(lines.into_bytes())).await?;
     if !output.success() {
         let said = output.tail(3);
         notes.push(format!(

@@ -1,5 +1,6 @@
-# Prints a tar archive of what is there of the names below a directory. Read-only.
-# $1 directory, ~ for the home directory  $2 the most bytes  $3… names
+# Prints a tar archive of what is there of some names below a directory. Read-only.
+# $1 directory, ~ for the home directory  $2 the most bytes
+# Standard input: the names, one per line
 main() {
     # shellcheck disable=SC2088
     case $1 in
@@ -8,21 +9,19 @@ main() {
         *) directory=$1 ;;
     esac
     most=$2
-    shift 2
     cd -- "$directory" || exit
-    # Of the names, those that are there, in the same order.
-    for name in "$@"; do
-        shift
+    set --
+    while IFS= read -r name; do
         if [ -e "$name" ] || [ -h "$name" ]; then set -- "$@" "./$name"; fi
     done
     [ $# -gt 0 ] || return 0
     kilobytes=$(du -skc -- "$@" 2>/dev/null | sed -n '$s/[^0-9].*//p')
     if [ "${kilobytes:-0}" -gt $((most / 1024)) ]; then
-        echo "$directory: $* have $kilobytes KiB, more than configuration has: copy what you need yourself" >&2
+        echo "$directory: they have $kilobytes KiB, more than configuration has: copy what you need yourself" >&2
         return 1
     fi
     printf '\no3r-fetch\n'
-    tar -cf - -- "$@"
+    tar -cf - -- "$@" </dev/null
 }
 
 main "$@"
