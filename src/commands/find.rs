@@ -57,8 +57,12 @@ fn nearest(here: &Utf8Path) -> Option<Found> {
     let mut found = above.filter(|(_, folder)| exists(&folder.join(DEFAULT_FILE)));
     let (steps, folder) = found.next()?;
     let path = Utf8PathBuf::from(format!("{}{DEFAULT_FILE}", "../".repeat(steps + 1)));
-    let owner = folder.join(DEFAULT_FILE).metadata().ok()?.uid();
-    let is_own = owner == 0 || owner == rustix::process::geteuid().as_raw();
+    // What a link points to, and the files beside it, may be those of another user.
+    let mut owners = [folder.join(DEFAULT_FILE), folder.to_owned()]
+        .into_iter()
+        .map(|path| path.symlink_metadata().ok().map(|data| data.uid()));
+    let us = rustix::process::geteuid().as_raw();
+    let is_own = owners.all(|owner| owner.is_some_and(|owner| owner == 0 || owner == us));
     Some(if is_own {
         Found::Own(path)
     } else {

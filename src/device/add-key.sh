@@ -6,7 +6,7 @@ main() {
     file=$directory/authorized_keys
     mkdir -p -- "$directory" || exit
     keys=$(lines) || exit
-    case " $(printf %s "$keys" | tr '\n' ' ') " in *" $2 "*) return 0 ;; esac
+    case " $(printf %s "$keys" | grep -v '^[[:space:]]*#' | tr '\n' ' ') " in *" $2 "*) return 0 ;; esac
     # Another login must never find half a file. Through cat: printf, a builtin, does not report why a write failed.
     printf '%s\n' ${keys:+"$keys"} "$1" | cat >"$file.new" || exit
     sync

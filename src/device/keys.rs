@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{DeviceError, call, json};
+use super::{DeviceError, call, json, sealed};
 use crate::{
     host::{Host, HostError, Output, Stdin},
     shell::Argv,
@@ -12,17 +12,25 @@ use crate::{
 const KEYS: &str = "/device/network/authorized_keys";
 
 /// Adds a public key to the device's configuration, and reads it back; returns whether it was missing. Never drops a key of
-/// others.
+/// others. The password is needed where one protects the setting.
 ///
 /// # Errors
 /// The API does not answer, or this firmware has no such setting, or protects it.
-pub async fn add_key<H: Host>(host: &H, port: u16, key: &str) -> Result<bool, DeviceError> {
+pub async fn add_key<H: Host>(
+    host: &H,
+    port: u16,
+    key: &str,
+    password: Option<&str>,
+) -> Result<bool, DeviceError> {
     let before = keys(host, port).await?;
     let Some(wanted) = with_key(&before, key) else {
         return Ok(false);
     };
-    let fragment = json!({"device": {"network": {"authorized_keys": wanted}}}).to_string();
-    call(host, port, &["set", fragment.as_str()]).await?;
+    let fragment = json!({"device": {"network": {"authorized_keys": wanted}}});
+    match password {
+        Some(password) => sealed::set(host, port, password, &fragment).await?,
+        None => drop(call(host, port, &["set", fragment.to_string().as_str()]).await?),
+    }
     let after = keys(host, port).await?;
     let is_there = |line: &str| after.lines().any(|other| other.trim() == line.trim());
     if wanted.lines().all(is_there) {
@@ -48,8 +56,9 @@ fn with_key(keys: &str, key: &str) -> Option<String> {
         .collect();
     // A line may begin with options.
     let is_own = |line: &&str| {
-        own.as_ref()
-            .is_some_and(|own| line.split_whitespace().any(|word| word == own))
+        let is_comment = line.trim_start().starts_with('#');
+        let has_key = |own: &String| line.split_whitespace().any(|word| word == own);
+        !is_comment && own.as_ref().is_some_and(has_key)
     };
     if lines.iter().any(is_own) {
         return None;
@@ -82,5 +91,10 @@ mod tests {
         assert_eq!(with_key(others, key).unwrap(), all);
         assert_eq!(with_key(all, "ssh-ed25519 AAAA other comment"), None);
         assert_eq!(with_key(all, "ssh-rsa CCCC"), None);
+        let commented = "# ssh-ed25519 AAAA old";
+        assert_eq!(
+            with_key(commented, key).unwrap(),
+            format!("{commented}\n{key}")
+        );
     }
 }

@@ -7,6 +7,7 @@ mod error;
 mod identity;
 mod keys;
 mod saved;
+mod sealed;
 mod settings;
 
 use o3r_core::device_words::NAME;
@@ -16,6 +17,7 @@ pub use client::call;
 pub use error::DeviceError;
 pub use identity::observe;
 pub use keys::{add_key, add_key_to_file};
+pub use sealed::is_protected;
 
 /// Parses a JSON answer.
 fn json(text: &str) -> Result<Value, DeviceError> {

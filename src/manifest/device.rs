@@ -12,7 +12,7 @@ use super::names::LocalPath;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Device {
-    /// The settings to make: a JSON file as `ifm3d dump` writes it, or a table. Only the attributes in it are compared and set;
+    /// The settings to make: a JSON file with a part of what `ifm3d dump` writes, or a table. Only the attributes in it are compared and set;
     /// all others stay. Lists are replaced as a whole. Default: none. Example: `o3r.json`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub config: Option<Config>,

@@ -1,6 +1,6 @@
 //! Renders templates with the variables of a manifest.
 
-use std::io;
+use std::{collections::HashSet, io};
 
 use camino::Utf8Path;
 use minijinja::{Environment, UndefinedBehavior, Value};
@@ -69,6 +69,17 @@ pub(crate) fn render(
         Ok(()) => Ok(rendered.0),
         Err(error) => Err(Box::new(finding(loaded, path, text, &error))),
     }
+}
+
+/// Returns the variables that a template refers to, such as `vars.line`; none if it is not a template.
+pub(crate) fn variables_of(bytes: &[u8]) -> HashSet<String> {
+    let text = str::from_utf8(bytes).unwrap_or_default();
+    let environment = Environment::new();
+    let template = environment.template_from_str(text);
+    template.map_or_else(
+        |_| HashSet::new(),
+        |template| template.undeclared_variables(true),
+    )
 }
 
 /// Takes as many bytes as a template may have.

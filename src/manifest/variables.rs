@@ -97,14 +97,17 @@ impl<'a> Variables<'a> {
         }
     }
 
-    /// Accepts that variables of the environment are not set, except those that say where the VPU is.
+    /// Accepts that variables of the environment are not set, except in what says which VPU and which release is meant.
     pub(super) fn without_environment(mut self) -> Self {
         self.unset = Some(RefCell::default());
         self
     }
 
-    /// Whether a string says where the selected VPU is, or what it must be.
-    fn is_of_vpu(&self, pointer: &str) -> bool {
+    /// Whether a string says which VPU or which release is meant: with another value, a command would change another one.
+    fn says_which(&self, pointer: &str) -> bool {
+        if pointer == "/release/name" {
+            return true;
+        }
         let own = self.chosen.as_ref().map(|name| child("/vpus", name));
         let tables = own.iter().map(String::as_str).chain(["/vpu"]);
         let mut keys = tables.filter_map(|table| pointer.strip_prefix(table)?.strip_prefix('/'));
@@ -135,7 +138,7 @@ impl<'a> Variables<'a> {
         let mut own = own_name(pointer, vpu.as_deref()).into_iter().collect();
         let replaced = self.replaced(text, vpu.as_deref(), &mut own, &of_release, problem);
         let unset = self.unset.as_ref().and_then(RefCell::take);
-        unset.filter(|_| self.is_of_vpu(pointer)).map(problem);
+        unset.filter(|_| self.says_which(pointer)).map(problem);
         replaced
     }
 

@@ -267,27 +267,33 @@ pub(super) fn cause_text(cause: &Cause, style: Style) -> Option<String> {
             attribute,
             found,
             wanted,
-        } => Some(match (is_digest(found), is_digest(wanted)) {
-            // Shown only if nothing else changes: the record of the release.
-            (true, true) if !style.verbose && attribute == "declared" => {
-                "declared: changed, in nothing that differs on the VPU".to_owned()
-            }
-            (true, true) if !style.verbose => format!("{attribute}: changed"),
-            (false, true) if !style.verbose => format!("{attribute}: {}", shortened(found, style)),
-            _ => format!(
-                "{attribute}: {} -> {}",
-                shortened(found, style),
-                shortened(wanted, style)
-            ),
-        }),
+        } => Some(
+            match (is_digest(attribute, found), is_digest(attribute, wanted)) {
+                // Shown only if nothing else changes: the record of the release.
+                (true, true) if !style.verbose && attribute == "declared" => {
+                    "declared: changed, in nothing that differs on the VPU".to_owned()
+                }
+                (true, true) if !style.verbose => format!("{attribute}: changed"),
+                (false, true) if !style.verbose => {
+                    format!("{attribute}: {}", shortened(found, style))
+                }
+                _ => format!(
+                    "{attribute}: {} -> {}",
+                    shortened(found, style),
+                    shortened(wanted, style)
+                ),
+            },
+        ),
         Cause::DependsOn { address } => Some(format!("because of {address}")),
         Cause::Undeclared => Some("no longer declared".to_owned()),
     }
 }
 
-/// Whether a value is the first part of a digest: people learn nothing from it.
-fn is_digest(value: &str) -> bool {
-    value.len() == 12 && value.bytes().all(|byte| byte.is_ascii_hexdigit())
+/// Whether a value is the first part of a digest: people learn nothing from it. Versions, names and settings may look like
+/// one.
+fn is_digest(attribute: &str, value: &str) -> bool {
+    let is_shown = matches!(attribute, "version" | "name" | "mode") || attribute.starts_with('/');
+    !is_shown && value.len() == 12 && value.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// The milliseconds from which the time that sending takes is worth a mention.

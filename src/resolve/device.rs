@@ -23,11 +23,35 @@ const ELSEWHERE: [(&str, &str); 2] = [
     ),
 ];
 
+/// What is found of a secret.
+const SECRET: &str = "`config` has a value of this machine's environment";
+const SECRET_HELP: &str =
+    "leave values of `env` out: plans show the settings, and records keep them";
+
+/// Returns the strings of a value, without quotes.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join("\n"),
+        other => other.to_string(),
+    }
+}
+
 impl Resolver<'_> {
     /// Returns the declared settings; `None` if there are none, or findings.
     pub(super) fn device(&mut self, device: &Device) -> Option<DeviceSettings> {
         let pointer = "/device/config";
         let fragment = match device.config.as_ref()? {
+            Config::Table(_) if device.template => {
+                let help = "variables of a table are written as in any string: `${vars.NAME}`; remove `template`";
+                self.find(
+                    "/device/template",
+                    "`template` is only for a file",
+                    "this key",
+                    help,
+                );
+                return None;
+            }
             Config::Table(members) => Value::Object(members.clone()),
             Config::File(path) => {
                 let local = path.resolve(self.loaded.base(), self.home.as_deref());
@@ -44,6 +68,13 @@ impl Resolver<'_> {
                 } else {
                     Ok(bytes)
                 };
+                // An error shows the text around its place.
+                if let Ok(bytes) = &rendered
+                    && self.has_secret(bytes)
+                {
+                    self.find(pointer, SECRET, "in this", SECRET_HELP);
+                    return None;
+                }
                 let parsed =
                     rendered.and_then(|bytes| parse(local.as_str(), &bytes).map_err(Box::new));
                 match parsed {
@@ -61,13 +92,16 @@ impl Resolver<'_> {
             self.find(pointer, "`config` is not a JSON object", "this file", help);
             return None;
         }
-        if self.has_secret(fragment.to_string().as_bytes()) {
-            let help = "leave values of `env` out: plans show the settings, and records keep them";
-            let message = "`config` has a value of this machine's environment";
-            self.find(pointer, message, "in this", help);
+        let values = settings(&fragment, false);
+        // As they are compared: JSON would escape quotes and backslashes.
+        let texts = values
+            .iter()
+            .flat_map(|(key, value)| [key.clone(), plain(value)]);
+        let texts: Vec<String> = texts.collect();
+        if texts.iter().any(|text| self.has_secret(text.as_bytes())) {
+            self.find(pointer, SECRET, "in this", SECRET_HELP);
             return None;
         }
-        let values = settings(&fragment, false);
         for (elsewhere, help) in ELSEWHERE {
             if values.contains_key(elsewhere) {
                 let message = format!("`config` has {elsewhere}");

@@ -14,7 +14,7 @@ use std::{
 use camino::{Utf8Path, Utf8PathBuf};
 
 pub(crate) use kept::{Kept, KeptError};
-use o3r_core::rendered::Rendered;
+use o3r_core::rendered::{Content, Rendered};
 
 use crate::{
     compose::{Reading, Refusal, Release as ComposeRelease, read_project},
@@ -351,7 +351,8 @@ impl Resolver<'_> {
         let reading = |done, total| (self.reading)(&source, done, total);
         let entries = match walk::read(&root, transfer, &exclude, &reading) {
             Ok(mut entries) => {
-                if transfer.template && !self.render_all(&pointer, &mut entries) {
+                let has_mode = transfer.mode.is_some();
+                if transfer.template && !self.render_all(&pointer, has_mode, &mut entries) {
                     return None;
                 }
                 entries
@@ -447,6 +448,10 @@ impl Resolver<'_> {
                 let rendered = self.render(&at("extra_files"), &file.local, file.bytes);
                 (file.sha256, file.bytes) = rendered?;
                 file.local = templates::rendered_from(&file.local);
+                let content = self.rendered.get(&file.sha256);
+                if content.is_some_and(Content::is_secret) {
+                    file.mode = templates::SECRET_MODE;
+                }
             }
         }
         if !compose.env.is_empty() {

@@ -19,6 +19,9 @@ use crate::{
 /// Fewer bytes, such as a build number, are no secret, and would be found in any file.
 const SHORTEST_SECRET: usize = 6;
 
+/// The mode of a file with a secret: only its owner reads it.
+pub(super) const SECRET_MODE: u32 = 0o600;
+
 /// Names a file that is rendered, where the path of another one is named.
 pub(super) fn rendered_from(local: &Utf8Path) -> Utf8PathBuf {
     let (above, name) = (local.parent(), local.file_name().unwrap_or_default());
@@ -28,10 +31,12 @@ pub(super) fn rendered_from(local: &Utf8Path) -> Utf8PathBuf {
 }
 
 impl Resolver<'_> {
-    /// Renders all files of a transfer; returns whether it could.
+    /// Renders all files of a transfer; returns whether it could. `has_mode` is whether the manifest says the mode of the
+    /// files.
     pub(super) fn render_all(
         &mut self,
         pointer: &str,
+        has_mode: bool,
         entries: &mut BTreeMap<String, Entry>,
     ) -> bool {
         let before = self.findings.len();
@@ -47,6 +52,9 @@ impl Resolver<'_> {
                 {
                     file.secret = true;
                     file.local = rendered_from(&file.local);
+                    if !has_mode {
+                        file.mode = SECRET_MODE;
+                    }
                 }
             }
         }
@@ -75,7 +83,7 @@ impl Resolver<'_> {
             }
         };
         match template::render(self.loaded, local, &text) {
-            Ok(rendered) if self.has_secret(&rendered) => {
+            Ok(rendered) if self.uses_secret(&text) || self.has_secret(&rendered) => {
                 Some(self.keep(Content::secret(rendered)))
             }
             // An earlier rendering may have had one.
@@ -96,6 +104,18 @@ impl Resolver<'_> {
         let values = values.and_then(serde_json::Value::as_object);
         let values = values.into_iter().flatten();
         values.filter_map(|(_, value)| value.as_str())
+    }
+
+    /// Whether a template refers to one of them, directly or by a variable of the manifest: a filter may change it.
+    fn uses_secret(&self, template: &[u8]) -> bool {
+        let names = template::variables_of(template);
+        names.iter().any(|name| {
+            let pointer = format!("/{}", name.replace('.', "/"));
+            let value = self.loaded.variables.pointer(&pointer);
+            name == "env"
+                || name.starts_with("env.")
+                || value.is_some_and(|value| self.has_secret(value.to_string().as_bytes()))
+        })
     }
 
     /// Whether a rendered text has one of them, directly or by a variable of the manifest.
@@ -121,7 +141,7 @@ impl Resolver<'_> {
             local: format!("{place}/{ENV_FILE}").into(),
             sha256,
             bytes,
-            mode: 0o600,
+            mode: SECRET_MODE,
         }
     }
 }

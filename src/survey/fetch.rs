@@ -126,7 +126,11 @@ async fn tar<H: Host>(
         "o3r-fetch",
         [directory.to_owned(), MOST.to_string()],
     );
-    let lines: String = names.iter().map(|name| format!("{name}\n")).collect();
+    let mut lines = String::new();
+    for name in names {
+        lines.push_str(name);
+        lines.push('\n');
+    }
     let output = host.run(&command, Stdin::Bytes(lines.into_bytes())).await?;
     if !output.success() {
         let said = output.tail(3);

@@ -185,6 +185,13 @@ impl Ui {
         read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
     }
 
+    /// Asks for a secret on the terminal, which does not show it; `None` if nothing was typed.
+    pub fn secret(self, question: &str) -> Option<String> {
+        err(&format!("{question}: "));
+        let typed = console::Term::stderr().read_secure_line().ok();
+        typed.filter(|typed| !typed.is_empty())
+    }
+
     /// Creates the progress display for the apply of a plan.
     pub fn progress(self, plan: &Plan) -> Progress {
         Progress::new(self, render::numbers(plan, self.verbose > 0))

@@ -6,14 +6,14 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use self::key::Key;
 use super::{
-    CommandError, ErrorCode, Exit, again, agreed, files, look,
+    CommandError, ErrorCode, Exit, again, agreed, files, look, session,
     target::{self, Table},
 };
 use crate::{
     cli::{self, Global},
     device::{self, DeviceError},
     host::{DirectHost, HostError, PresentedKey, SshHost, SshOptions},
-    manifest::{DEFAULT_API_PORT, Loaded, edit, names::escape},
+    manifest::{DEFAULT_API_PORT, LoadError, Loaded, edit, names::escape},
     observe::{Device, Identity, Probed, Query},
     ui::Ui,
     user,
@@ -32,6 +32,10 @@ pub(super) async fn run(
 ) -> Result<Exit, CommandError> {
     let (loaded, _) = look::read(global)?;
     let loaded = loaded.as_ref();
+    // Of an address that none of them has, nothing says whose keys to write.
+    if let Some(Err(undecided)) = loaded.map(Loaded::selection) {
+        return Err(session::load_error(LoadError::NoVpuSelected(undecided)));
+    }
     let authorized = Authorized::open(global, loaded, args, ui).await?;
     authorized.write(loaded)?;
     if loaded.is_some() {
@@ -109,6 +113,7 @@ impl Authorized {
         // Only now is it certain which device this is.
         let (device, _) = device::observe(&host, &query).await;
         check_serial(loaded, &device, "the manifest was not changed")?;
+        check_same(&login.device, &device, login.is_added)?;
         let keys = Identity::of(&host).await?.keys;
         let host_key = login.pinned.as_ref().map(|key| key.key.clone());
         let host_key =
@@ -230,17 +235,60 @@ impl Login {
         agreed(self.ui, question).await
     }
 
+    fn say_added(&self, is_new: bool) {
+        if is_new {
+            self.ui.say("added the key through the device's API");
+        }
+    }
+
+    /// Asks for the password that protects the device's settings.
+    async fn settings_password(&self) -> Result<String, CommandError> {
+        let what = "a password protects the ssh keys of this device (its sealed settings, from firmware 1.21.6 on)";
+        if !self.ui.can_ask() {
+            let help = "run this on a terminal, and type the password there; ifm3d's `sealed_box` sets and removes it";
+            return Err(not_added(what, help));
+        }
+        self.ui.note(what);
+        let ui = self.ui;
+        let asked =
+            tokio::task::spawn_blocking(move || ui.secret("password of the device's settings"));
+        let typed = asked
+            .await
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        typed.ok_or_else(|| {
+            not_added(
+                "no password was typed",
+                "type the password that protects the settings",
+            )
+        })
+    }
+
     /// Adds the user's key through the device's API; if that does not work, by a login with a password.
     async fn add_key(&self, public: &str) -> Result<(), CommandError> {
-        let by_api = device::add_key(&self.direct, self.port, public).await;
-        let by_api = match by_api {
-            Ok(true) => {
-                self.ui.say("added the key through the device's API");
+        let by_api = device::add_key(&self.direct, self.port, public, None).await;
+        let mut refused = match by_api {
+            Ok(is_new) => {
+                self.say_added(is_new);
                 return Ok(());
             }
-            Ok(false) => return Ok(()),
             Err(error) => error,
         };
+        if matches!(refused, DeviceError::Fault { .. })
+            && device::is_protected(&self.direct, self.port).await
+        {
+            let password = self.settings_password().await?;
+            let password = Some(password.as_str());
+            refused = match device::add_key(&self.direct, self.port, public, password).await {
+                Ok(is_new) => {
+                    self.say_added(is_new);
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            let help = "check the password; it is not that of the login, and whoever protected the settings knows it";
+            return Err(not_added(&refused.to_string(), help));
+        }
+        let by_api = refused;
         if self.ui.can_ask() {
             self.ui.note(&format!(
                 "the key cannot be added through the device's API ({by_api}); log in once with the password (`oem`, as delivered)"
@@ -317,6 +365,38 @@ fn check_serial(
                         "check the cable and the address; every VPU ships with the same one".to_owned()
                     }
                 }),
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks that ssh reaches the device whose API answered at the same address: `ssh_config` may lead elsewhere.
+fn check_same(
+    direct: &Probed<Device>,
+    by_ssh: &Probed<Device>,
+    is_added: bool,
+) -> Result<(), CommandError> {
+    let serial = |device: &Probed<Device>| {
+        let serial = device.known().map(|device| device.serial.clone());
+        serial.filter(|serial| !serial.is_empty())
+    };
+    match (serial(direct), serial(by_ssh)) {
+        (Some(direct), Some(by_ssh)) if direct != by_ssh => {
+            let added = if is_added {
+                "; the key was added to the former"
+            } else {
+                ""
+            };
+            Err(CommandError::message(
+                ErrorCode::OtherVpu,
+                format!(
+                    "the VPU with serial {} answers at this address, and ssh reaches the one with serial {}{added}; the \
+                     manifest was not changed",
+                    escape(&direct),
+                    escape(&by_ssh)
+                ),
+                Some("check `HostName`, `ProxyJump` and `ProxyCommand` for this address in your ssh_config".to_owned()),
             ))
         }
         _ => Ok(()),

@@ -246,17 +246,16 @@ fn undo(declared: &[Declared], saved: &Saved, is_permanent: bool) -> Vec<Argv> {
         })
         .collect();
     let mut pointers: BTreeSet<&str> = saved.pointers.iter().map(String::as_str).collect();
+    // Nothing was saved, and the device cannot save nothing: it takes an empty list for all settings. The name is the
+    // one whose current value harms nobody; what was only set must not become permanent.
     if pointers.is_empty() {
-        pointers.extend(now().map(|(pointer, _)| pointer));
+        pointers.insert(NAME);
     }
     let temporary = now().filter(|(pointer, now)| !is_same_value(after_boot[pointer], now));
     let mut calls: Vec<Argv> = set(after_boot.iter().map(|(pointer, value)| (*pointer, *value)))
         .into_iter()
         .collect();
-    // The device takes an empty list for all settings.
-    if !pointers.is_empty() {
-        calls.push(save(pointers));
-    }
+    calls.push(save(pointers));
     calls.extend(set(temporary));
     calls
 }
