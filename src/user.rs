@@ -1,6 +1,11 @@
-//! Finds the user's name and home directory.
+//! Finds the user's name and home directory, and files that others can read.
 
-use std::process::{Command, Stdio};
+use std::{
+    fs::Metadata,
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use camino::Utf8PathBuf;
 
@@ -23,6 +28,13 @@ fn chosen(
 
 fn of_database() -> Option<Utf8PathBuf> {
     entry(home_of)
+}
+
+/// Returns the mode of a file of this user that others can read: ssh ignores such a key.
+pub(crate) fn open_mode(path: &Path) -> Option<u32> {
+    let data = fs_err::metadata(path).ok().filter(Metadata::is_file)?;
+    let is_own = data.uid() == rustix::process::geteuid().as_raw();
+    (is_own && data.mode() & 0o077 != 0).then_some(data.mode() & 0o7777)
 }
 
 /// Returns the user's name: `$USER`, `$LOGNAME`, or the one in the user database. `None` if none

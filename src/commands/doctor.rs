@@ -42,16 +42,17 @@ pub(super) async fn run(
     ui: Ui,
 ) -> Result<Exit, CommandError> {
     let read = look::read(global);
-    let loaded = read.as_ref().ok().and_then(|(loaded, _)| loaded.as_ref());
+    let loaded = read.as_ref().ok().and_then(|(loaded, _)| loaded.clone());
+    let loaded = loaded.as_ref();
     let mut checks = doctor::machine(&needs(loaded), cache.dir()).await;
     checks.extend(manifest(global, &read));
-    // Without the VPU's address, there is nothing to connect to.
     let host = target::ssh_options(global, loaded).map(|options| options.host);
-    let found = match (&read, &host) {
-        (Err(_), _) if global.host.is_none() => None,
+    let found = match (look::anyway(read, global), &host) {
+        // Without the VPU's address, there is nothing to connect to.
+        (Err(_), _) => None,
         (_, Err(error)) => Some(Err(no_login(error))),
-        _ => {
-            let found = Look::open_anyway(global, cache, ui).await;
+        (Ok(read), _) => {
+            let found = Look::open_by(read, global, cache, ui).await;
             Some(found.map_err(|error| no_login(&error)))
         }
     };
@@ -62,10 +63,12 @@ pub(super) async fn run(
         None => {}
         Some(Ok(look)) => {
             checks.extend(link(&look).await?);
-            let observed = look.observe().await?;
-            let extra = doctor::ask(look.host()).await?;
-            checks.extend(doctor::vpu(&observed, &extra, SystemTime::now()));
-            checks.extend(failed(&look).await?);
+            // After the link was measured.
+            let (observed, extra, failed) =
+                tokio::join!(look.observe(), doctor::ask(look.host()), failed(&look));
+            let observed = observed?;
+            checks.extend(doctor::vpu(&observed, &extra?, SystemTime::now()));
+            checks.extend(failed?);
             let query = look.query(&observed);
             observation = Some(Document::new(look.address(), query, observed));
         }
@@ -114,10 +117,7 @@ fn needs(loaded: Option<&Loaded>) -> Needs {
 }
 
 /// Judges the manifest; nothing if there is none.
-fn manifest(
-    global: &Global,
-    read: &Result<(Option<Loaded>, Option<String>), CommandError>,
-) -> Option<Check> {
+fn manifest(global: &Global, read: &Result<look::Read, CommandError>) -> Option<Check> {
     let problem = |found: &str| {
         Check::problem(
             Area::Machine,

@@ -89,4 +89,26 @@ mod tests {
         fs_err::write(deep.join("deploy.toml"), "").unwrap();
         assert_eq!(nearest(&deep), None);
     }
+
+    #[test]
+    fn a_manifest_of_another_user_is_not_used_even_by_a_link_to_an_own_one() {
+        // Only root can give files away.
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(directory.path()).unwrap();
+        let (theirs, own) = (root.join("theirs"), root.join("own.toml"));
+        let work = theirs.join("work");
+        fs_err::create_dir_all(&work).unwrap();
+        fs_err::write(&own, "").unwrap();
+        fs_err::os::unix::fs::symlink(&own, theirs.join("deploy.toml")).unwrap();
+        let other = Some(Found::OfOther("../deploy.toml".into()));
+        std::os::unix::fs::lchown(theirs.join("deploy.toml"), Some(12345), None).unwrap();
+        assert_eq!(nearest(&work), other, "the link is theirs");
+        std::os::unix::fs::lchown(theirs.join("deploy.toml"), Some(0), None).unwrap();
+        assert_eq!(nearest(&work), Some(Found::Own("../deploy.toml".into())));
+        std::os::unix::fs::chown(&theirs, Some(12345), None).unwrap();
+        assert_eq!(nearest(&work), other, "the folder is theirs");
+    }
 }

@@ -53,19 +53,12 @@ impl Look {
         cache: &LayerCache,
         ui: Ui,
     ) -> Result<Self, CommandError> {
-        let found = match read(global) {
-            // What else the command line refers to must be there.
-            Err(_) if global.host.is_some() && global.file.exists() && asks_nothing(global) => {
-                let reason = format!("{} has errors", global.file);
-                (None, Some(faulty(&reason)))
-            }
-            found => found?,
-        };
-        Self::open_by(found, global, cache, ui).await
+        Self::open_by(anyway(read(global), global)?, global, cache, ui).await
     }
 
-    async fn open_by(
-        (loaded, reason): (Option<Loaded>, Option<String>),
+    /// Connects with what was read of the manifest.
+    pub(super) async fn open_by(
+        (loaded, reason): Read,
         global: &Global,
         cache: &LayerCache,
         ui: Ui,
@@ -152,6 +145,26 @@ impl Look {
     }
 }
 
+/// What was read of a manifest, and why it cannot be compared with.
+pub(super) type Read = (Option<Loaded>, Option<String>);
+
+/// With `--host`, leaves out a manifest that cannot be read.
+///
+/// # Errors
+/// Those of the manifest; what else the command line refers to must be there.
+pub(super) fn anyway(
+    read: Result<Read, CommandError>,
+    global: &Global,
+) -> Result<Read, CommandError> {
+    match read {
+        Err(_) if global.host.is_some() && global.file.exists() && asks_nothing(global) => {
+            let reason = format!("{} has errors", global.file);
+            Ok((None, Some(faulty(&reason))))
+        }
+        read => read,
+    }
+}
+
 /// Checks that something names the VPU.
 pub(super) fn is_named(global: &Global) -> Result<(), CommandError> {
     let has_manifest = global.file != DEFAULT_FILE || global.file.exists();
@@ -175,7 +188,7 @@ fn faulty(what: &str) -> String {
 }
 
 /// Reads as much of the manifest as possible, and returns why it cannot be compared with.
-pub(super) fn read(global: &Global) -> Result<(Option<Loaded>, Option<String>), CommandError> {
+pub(super) fn read(global: &Global) -> Result<Read, CommandError> {
     let options = session::options(global);
     // A missing manifest is an error if the command line refers to its contents.
     let needs_none = global.file == DEFAULT_FILE && asks_nothing(global);

@@ -48,6 +48,14 @@ pub fn parse_docker(text: &str) -> Option<u64> {
     Some(bytes)
 }
 
+/// Formats how often something happened: `once`, `5 times`.
+pub fn times(count: u64) -> String {
+    match count {
+        1 => "once".to_owned(),
+        count => format!("{count} times"),
+    }
+}
+
 /// Formats a duration: `0.4 s`, `12.3 s`, `2 min 05 s`.
 pub fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();

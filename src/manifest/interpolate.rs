@@ -191,9 +191,9 @@ mod tests {
     }
 
     #[test]
-    fn where_the_vpu_is_needs_the_environment_and_nothing_else() {
+    fn which_vpu_and_release_are_meant_needs_the_environment_and_nothing_else() {
         let mut value = json!({
-            "release": {"name": "app", "version": "${env.TAG}"},
+            "release": {"name": "app-${vars.site}", "version": "${env.TAG}"},
             "vars": {"env": ["TAG"], "site": "${env.TAG}.local"},
             "a": "${env.TAG}",
             "vpu": {"host": "${vars.site}", "vars": {"x": "${env.TAG}"}},
@@ -205,7 +205,7 @@ mod tests {
         let source = Source::new("deploy.toml", String::new());
         let findings = interpolate(&mut value, &variables, &SpanMap::default(), &source);
         let found: Vec<&str> = findings.iter().map(|one| one.pointer.as_str()).collect();
-        assert_eq!(found, ["/vpu/host"]);
+        assert_eq!(found, ["/release/name", "/vpu/host"]);
     }
 
     #[test]

@@ -107,10 +107,7 @@ impl LocalFiles for Disk {
     }
 
     fn open_mode(&self, path: &Utf8Path) -> Option<u32> {
-        use std::os::unix::fs::MetadataExt as _;
-        let data = std::fs::metadata(path).ok()?;
-        let is_own = data.uid() == rustix::process::geteuid().as_raw();
-        (is_own && data.mode() & 0o077 != 0).then_some(data.mode() & 0o7777)
+        crate::user::open_mode(path.as_std_path())
     }
 
     fn names(&self, directory: &Utf8Path) -> Vec<String> {

@@ -11,7 +11,7 @@ use super::{
     },
 };
 use crate::{scaffold, user};
-use o3r_core::names::{ImageRef, ProjectName, USUAL_HOME};
+use o3r_core::names::{ImageRef, ProjectName, USUAL_HOME, absolute, below_home};
 
 /// The tool.
 pub(super) const NAME: &str = "o3r_docker_manager";
@@ -107,29 +107,24 @@ fn vpu_path(path: &str) -> String {
     let path = path.trim().trim_matches('"');
     // An unquoted `~` is this machine's home by now.
     let home = user::home().filter(|home| home.as_str().len() > 1);
-    let below_home = home
-        .as_ref()
-        .and_then(|home| path.strip_prefix(home.as_str()));
-    let path = match (below_home, path.strip_prefix("home/")) {
-        (Some(below), _) if below.is_empty() || below.starts_with('/') => format!("~{below}"),
+    let path = match (home, path.strip_prefix("home/")) {
         (_, Some(_)) => format!("/{path}"),
-        _ => path.to_owned(),
+        (Some(home), None) => below_home(path, home.as_str()),
+        (None, None) => path.to_owned(),
     };
-    match path.strip_prefix(USUAL_HOME) {
-        Some("") => "~".to_owned(),
-        Some(below) if below.starts_with('/') => format!("~{below}"),
-        _ if path.starts_with(['/', '~']) => path,
-        // Relative to the home directory, where ssh starts.
-        _ => format!("~/{}", path.trim_start_matches("./")),
+    if path.starts_with(['/', '~']) {
+        return below_home(&path, USUAL_HOME);
     }
+    // Relative to the home directory, where ssh starts.
+    format!("~/{}", path.trim_start_matches("./"))
 }
 
 /// Normalises a path on this machine; on Windows it has backslashes.
 fn local_path(path: &str) -> String {
     let path = path.trim().replace('\\', "/");
-    match (path.strip_prefix('~'), user::home()) {
-        (Some(below), Some(home)) => format!("{home}{below}"),
-        _ => path,
+    match user::home() {
+        Some(home) => absolute(&path, home.as_str()),
+        None => path,
     }
 }
 

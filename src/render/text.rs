@@ -271,7 +271,7 @@ pub(super) fn cause_text(cause: &Cause, style: Style) -> Option<String> {
             match (is_digest(attribute, found), is_digest(attribute, wanted)) {
                 // Shown only if nothing else changes: the record of the release.
                 (true, true) if !style.verbose && attribute == "declared" => {
-                    "declared: changed, in nothing that differs on the VPU".to_owned()
+                    "declared: changed; nothing else differs".to_owned()
                 }
                 (true, true) if !style.verbose => format!("{attribute}: changed"),
                 (false, true) if !style.verbose => {
@@ -389,6 +389,31 @@ mod tests {
         assert!(
             shown.starts_with("/start/") && shown.ends_with("/end"),
             "{shown}"
+        );
+    }
+
+    #[test]
+    fn a_version_or_a_serial_number_is_no_digest() {
+        let shown = |attribute: &str, wanted: &str| {
+            let cause = Cause::differs(attribute, "202611300930", wanted);
+            cause_text(&cause, Style::default()).unwrap()
+        };
+        assert_eq!(
+            shown("version", "202612010930"),
+            "version: 202611300930 -> 202612010930"
+        );
+        assert_eq!(
+            shown("name", "000018988497"),
+            "name: 202611300930 -> 000018988497"
+        );
+        assert_eq!(
+            shown("/ports/port0/x", "000018988497"),
+            "/ports/port0/x: 202611300930 -> 000018988497"
+        );
+        assert_eq!(shown("content", "000018988497"), "content: changed");
+        assert_eq!(
+            shown("declared", "000018988497"),
+            "declared: changed; nothing else differs"
         );
     }
 }

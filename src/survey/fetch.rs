@@ -99,15 +99,6 @@ pub(super) async fn transfer<H: Host>(
     Ok(())
 }
 
-/// Shortens a path below the home directory to `~/…`.
-pub(super) fn below_home(path: &str, home: &str) -> String {
-    match path.strip_prefix(home) {
-        Some("") => "~".to_owned(),
-        Some(below) if below.starts_with('/') => format!("~{below}"),
-        _ => path.to_owned(),
-    }
-}
-
 /// Fetches what is there of these names below a directory, and unpacks it into a folder. What cannot be read becomes a
 /// note.
 async fn tar<H: Host>(
@@ -204,16 +195,5 @@ mod tests {
         )
         .await;
         assert!(!missing.unwrap());
-    }
-
-    #[test]
-    fn paths_below_home_have_a_tilde() {
-        for (path, short) in [
-            ("/home/oem", "~"),
-            ("/home/oem/a", "~/a"),
-            ("/home/oemx", "/home/oemx"),
-        ] {
-            assert_eq!(below_home(path, "/home/oem"), short);
-        }
     }
 }

@@ -18,7 +18,10 @@ use crate::{
     resolve::{Kept, KeptError},
     scaffold,
 };
-use o3r_core::{device_words, names::ReleaseName};
+use o3r_core::{
+    device_words,
+    names::{ReleaseName, below_home},
+};
 
 pub(crate) use text::text;
 
@@ -328,7 +331,7 @@ async fn project<H: Host>(
             .and_then(|volumes| volumes.get(&volume));
         match known.and_then(|volume| volume.bound_to()) {
             Some(device) => {
-                let path = fetch::below_home(device, &facts.system.home);
+                let path = below_home(device, &facts.system.home);
                 survey.volumes.push((volume, path));
             }
             None => survey.notes.push(format!(

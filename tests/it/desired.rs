@@ -4,9 +4,9 @@ use std::fs;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use o3r_deploy::internal::{
-    desired::Desired,
+    desired::{Desired, Entry},
     image::LayerCache,
-    manifest::{FindingCode, LoadError, load},
+    manifest::{Diagnostics, FindingCode, LoadError, load},
     resolve::resolve,
 };
 
@@ -128,4 +128,66 @@ fn what_removes_all_of_its_projects_needs_no_image() {
             "{help}"
         );
     }
+}
+
+/// Resolves a manifest with one file beside it, which may use `PATH`: a variable that is always set.
+fn with_environment(manifest: &str, file: &str, text: &str) -> Result<Desired, String> {
+    let directory = tempfile::tempdir().unwrap();
+    let base = Utf8Path::from_path(directory.path()).unwrap();
+    fs::write(base.join(file), text).unwrap();
+    let head = "[release]\nname = \"app\"\n[vars]\nenv = [\"PATH\"]\npath = \"x ${env.PATH}\"\n";
+    fs::write(base.join("deploy.toml"), format!("{head}{manifest}")).unwrap();
+    let loaded = load(&base.join("deploy.toml")).unwrap();
+    let cache = LayerCache::new(Utf8PathBuf::from(base).join("scratch"));
+    let resolved = resolve(&loaded, &cache);
+    let told = |findings: Vec<_>| Diagnostics::new(findings).render_plain(100);
+    resolved.map(|resolved| resolved.desired).map_err(told)
+}
+
+#[test]
+fn a_rendered_file_with_a_secret_is_only_for_its_owner() {
+    let transfer = "[[transfers]]\nsrc = \"a.conf\"\ndst = \"~/a.conf\"\ntemplate = true\n";
+    let mode = |manifest: &str, text: &str| {
+        let desired = with_environment(manifest, "a.conf", text).unwrap();
+        let Some(Entry::File(file)) = desired.transfers[0].entries.get("") else {
+            panic!("{:?}", desired.transfers[0].entries)
+        };
+        (file.mode, file.secret)
+    };
+    assert_eq!(mode(transfer, "a = {{ release.name }}\n"), (0o644, false));
+    for text in [
+        "{{ env.PATH }}",
+        "{{ env.PATH|upper }}",
+        "{{ vars.path|lower }}",
+    ] {
+        assert_eq!(mode(transfer, text), (0o600, true), "{text}");
+    }
+    let open = format!("{transfer}mode = \"0640\"\n");
+    assert_eq!(mode(&open, "{{ env.PATH }}"), (0o640, true));
+}
+
+#[test]
+fn a_configuration_of_the_device_has_no_secret_and_shows_none() {
+    let path = std::env::var("PATH").unwrap();
+    let file = "[device]\nconfig = \"o3r.json\"\ntemplate = true\n";
+    for text in [
+        "{\"a\": \"{{ env.PATH }}\"}",
+        "{\"a\": \"{{ env.PATH }}\",}",
+    ] {
+        let told = with_environment(file, "o3r.json", text).unwrap_err();
+        assert!(
+            told.contains("has a value of this machine's environment"),
+            "{told}"
+        );
+        assert!(!told.contains(&path), "{told}");
+    }
+    let table = "[device]\nconfig = { a = \"${env.PATH}\" }\n";
+    let told = with_environment(table, "none", "").unwrap_err();
+    assert!(
+        told.contains("has a value of this machine's environment"),
+        "{told}"
+    );
+    let table = "[device]\ntemplate = true\nconfig = { a = \"{{ release.name }}\" }\n";
+    let told = with_environment(table, "none", "").unwrap_err();
+    assert!(told.contains("`template` is only for a file"), "{told}");
 }

@@ -53,8 +53,8 @@ async fn the_name_is_set_and_saved_with_the_saved_settings() {
                     $ device-api:80 set '{"device":{"info":{"name":"agv-17"}}}'
         "#);
 
-    let undo = async |world: World| {
-        let wanted = desired(NAMED, "");
+    let undo_of = async |manifest: &str, world: World| {
+        let wanted = desired(manifest, "");
         let plan = plan::plan(
             &wanted,
             &observed(world, &wanted).await,
@@ -64,6 +64,15 @@ async fn the_name_is_set_and_saved_with_the_saved_settings() {
         let undo = plan.steps[0].undo.iter().map(plan::Command::to_display);
         undo.collect::<Vec<_>>().join("\n")
     };
+    let undo = async |world: World| undo_of(NAMED, world).await;
+    // Nothing was saved: what was only set must not become permanent.
+    let mut world = device("", json!({}));
+    world.settings["ports"] = json!({"port0": {"state": "IDLE"}});
+    let config = "[device]\nconfig = { ports = { port0 = { state = \"RUN\" } } }\n";
+    insta::assert_snapshot!(undo_of(config, world).await, @r#"
+        device-api:80 set '{"ports":{"port0":{"state":"IDLE"}}}'
+        device-api:80 saveInit /device/info/name
+        "#);
     insta::assert_snapshot!(undo(device("old", json!({}))).await, @r#"
         device-api:80 set '{"device":{"info":{"name":"old"}}}'
         device-api:80 saveInit /device/info/name

@@ -126,7 +126,7 @@ fn by_hand(twin: &Twin) {
 }
 
 #[test]
-fn projects_of_nobody_are_described_and_taken_over_as_they_run() {
+fn projects_of_nobody_are_described_and_taken_over() {
     by_hand(&Twin::up());
 }
 

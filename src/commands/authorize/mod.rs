@@ -18,6 +18,7 @@ use crate::{
     ui::Ui,
     user,
 };
+use o3r_core::names;
 
 /// The most attempts to log in: one for the host key, one for the user's key, and the last.
 const ATTEMPTS: usize = 3;
@@ -430,12 +431,10 @@ fn missing(
 /// Returns a path as a manifest names it: `~/.ssh/id_ed25519`.
 fn below_home(path: &Utf8Path) -> String {
     let home = user::home();
-    let below = home.and_then(|home| {
-        path.strip_prefix(home)
-            .ok()
-            .map(|below| format!("~/{below}"))
-    });
-    below.unwrap_or_else(|| path.to_string())
+    home.map_or_else(
+        || path.to_string(),
+        |home| names::below_home(path.as_str(), home.as_str()),
+    )
 }
 
 /// Writes the keys into the manifest's table of the VPU; without a manifest, prints them.
@@ -488,4 +487,32 @@ fn write(
         table.file
     ));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_api_and_ssh_must_reach_the_same_device() {
+        let device = |serial: &str| {
+            Probed::Known(Device {
+                serial: serial.to_owned(),
+                ..Device::default()
+            })
+        };
+        let unknown = || Probed::Unknown("no answer".to_owned());
+        for (direct, by_ssh) in [("1", "1"), ("1", ""), ("", "2")] {
+            assert!(check_same(&device(direct), &device(by_ssh), true).is_ok());
+        }
+        assert!(check_same(&unknown(), &device("2"), true).is_ok());
+        for (is_added, told) in [
+            (true, "the key was added to the former"),
+            (false, "serial 2; the"),
+        ] {
+            let error = check_same(&device("1"), &device("2"), is_added).unwrap_err();
+            assert_eq!(error.code(), Some(ErrorCode::OtherVpu));
+            assert!(error.report().unwrap().to_string().contains(told));
+        }
+    }
 }

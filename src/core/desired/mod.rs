@@ -3,6 +3,7 @@
 
 mod declared;
 mod digest;
+mod manifest_ref;
 mod resolved;
 mod services;
 mod transfers;
@@ -14,10 +15,10 @@ use std::{
 };
 
 use camino::Utf8PathBuf;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use declared::{networks, volumes};
+pub use manifest_ref::ManifestRef;
 pub use services::services;
 pub use transfers::{Entry, FileEntry, Transfer, archive_len, entry, sums};
 pub use undeclared::{Orphans, Permits, below, with_above};
@@ -99,58 +100,6 @@ impl Contents {
         matches!(self, Self::OnVpu(_))
     }
 }
-
-/// The manifest that a plan was made from.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct ManifestRef {
-    /// Its path as given.
-    pub path: String,
-    /// sha256 of its bytes, in hexadecimal.
-    pub sha256: String,
-}
-
-impl ManifestRef {
-    /// Returns what stands for a manifest where the VPU keeps the release.
-    pub fn kept(name: &ReleaseName, version: &str) -> Self {
-        let path = match version {
-            "" => format!("the kept release of {name}"),
-            version => format!("release {version} of {name}"),
-        };
-        Self {
-            path,
-            sha256: String::new(),
-        }
-    }
-
-    /// Returns what stands for a manifest where a release is destroyed.
-    pub fn destruction(name: &ReleaseName) -> Self {
-        Self {
-            path: format!("{DESTRUCTION}{name}"),
-            sha256: String::new(),
-        }
-    }
-
-    /// Returns the release that is destroyed, if it stands for that.
-    pub fn destroyed(&self) -> Option<&str> {
-        self.path
-            .strip_prefix(DESTRUCTION)
-            .filter(|_| self.sha256.is_empty())
-    }
-
-    /// Whether a path is one that [`ManifestRef::kept`] gives.
-    pub fn is_path_of_kept(path: &str) -> bool {
-        path.starts_with("the kept release of ")
-            || path.starts_with("release ") && path.contains(" of ")
-    }
-
-    /// Whether it stands for a release that the VPU keeps: there is no manifest.
-    pub fn is_kept(&self) -> bool {
-        self.sha256.is_empty() && self.destroyed().is_none()
-    }
-}
-
-/// What the path begins with that stands for a manifest where a release is destroyed.
-const DESTRUCTION: &str = "the destruction of ";
 
 /// The device's own name.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,16 +9,19 @@ use crate::{
     remote,
 };
 
+/// Returns the paths that a service mounts, as written.
+fn bind_sources(service: &compose::Service) -> impl Iterator<Item = &String> {
+    let mounts = service.mounts.iter();
+    mounts.filter_map(|mount| match &mount.source {
+        MountSource::Bind(path) => Some(path),
+        _ => None,
+    })
+}
+
 /// Returns the paths on the VPU that a service mounts;
 /// relative ones are resolved against the project's directory.
 fn binds(service: &compose::Service, directory: &str) -> Vec<String> {
-    let mounts = service
-        .mounts
-        .iter()
-        .filter_map(|mount| match &mount.source {
-            MountSource::Bind(path) => Some(path),
-            _ => None,
-        });
+    let mounts = bind_sources(service);
     // An environment file is not mounted, but its values
     // are read at the start as well; a secret is a mount.
     let files = service.env_files.iter().chain(&service.secret_files);
@@ -74,13 +77,7 @@ fn env_files(service: &compose::Service, directory: &str) -> Vec<String> {
 
 /// Returns the environment files beside the compose file that the service does not mount as well.
 fn only_environment(service: &compose::Service, directory: &str) -> BTreeSet<String> {
-    let mounts = service
-        .mounts
-        .iter()
-        .filter_map(|mount| match &mount.source {
-            MountSource::Bind(path) => Some(path),
-            _ => None,
-        });
+    let mounts = bind_sources(service);
     let secrets = service.secret_files.iter().map(|file| &file.value);
     let mounted: Vec<String> = mounts
         .chain(secrets)

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{NoteCode, builder::Builder, compose, transfer};
-use crate::{desired::ProjectState, names::is_within};
+use crate::{desired::ProjectState, units};
 
 /// Adds the notes; the steps are planned.
 pub(super) fn plan(builder: &mut Builder<'_>) {
@@ -47,24 +47,16 @@ fn another_application(builder: &Builder<'_>) -> Option<(NoteCode, String)> {
 
 /// Services mount what a transfer that is no longer declared removes.
 fn emptied_mounts<'a>(builder: &'a Builder<'_>) -> impl Iterator<Item = (NoteCode, String)> + 'a {
-    let home = &builder.facts.system.home;
     let removed = builder.desired.transfers.iter().filter(|transfer| {
         transfer.is_undeclared() && builder.changes(&transfer::address(transfer))
     });
     removed.flat_map(move |transfer| {
-        let target = transfer.target.resolve(home);
         let running = builder.desired.projects.iter();
         let running = running.filter(|project| project.state == ProjectState::Running);
         running.filter_map(move |project| {
-            let mounts = |bind: &String| {
-                let bind = match bind.strip_prefix('~') {
-                    Some(below) => format!("{home}{below}"),
-                    None => bind.clone(),
-                };
-                is_within(&bind, &target) || is_within(&target, &bind)
-            };
             let mut services = project.services.iter();
-            let (service, _) = services.find(|(_, service)| service.binds.iter().any(mounts))?;
+            let (service, _) =
+                services.find(|(_, service)| compose::uses(builder, transfer, service))?;
             let text = format!(
                 "service {service} of project {} still mounts {}, whose files are removed",
                 project.name,
@@ -84,7 +76,7 @@ fn restarting<'a>(builder: &'a Builder<'_>) -> impl Iterator<Item = (NoteCode, S
         let project = projects.find(|project| project.name == container.project)?;
         let stays = !project.undeclared && !builder.changes(&compose::address(&project.name));
         let name = &container.name;
-        let times = if count == 1 { "once".to_owned() } else { format!("{count} times") };
+        let times = units::times(count);
         stays.then(|| {
             (
                 NoteCode::ContainerRestarts,

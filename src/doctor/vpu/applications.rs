@@ -24,13 +24,7 @@ pub(super) fn containers(observed: &Observed) -> Check {
         {
             failing.push(format!("{name} is unhealthy"));
         } else if let Some(count) = readings.restarts.get(id) {
-            let times = if *count == 1 { "once" } else { "times" };
-            let count = if *count == 1 {
-                String::new()
-            } else {
-                format!("{count} ")
-            };
-            failing.push(format!("{name} was restarted {count}{times}"));
+            failing.push(format!("{name} was restarted {}", units::times(*count)));
         }
     }
     if failing.is_empty() {

@@ -2,6 +2,7 @@
 
 mod client;
 mod directory;
+mod key_files;
 mod known_hosts;
 mod link;
 mod master;

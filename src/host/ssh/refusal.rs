@@ -1,15 +1,15 @@
 //! Derives the reason of a failed login, and the side that failed, from ssh's messages.
 
-use crate::surroundings::program;
-use std::{path::Path, process::Stdio, time::Duration};
+use std::time::Duration;
 
 use super::{
     super::{
         HostError,
-        error::{OPEN_TO_OTHERS, PINNED, PresentedKey},
+        error::{PINNED, PresentedKey},
     },
     SshOptions,
-    client::{Configured, asks_nothing},
+    client::Configured,
+    key_files,
     known_hosts::Destination,
     link::Greeting,
 };
@@ -21,12 +21,6 @@ const COMMAND_NOT_FOUND: i32 = 127;
 /// The most lines of ssh's messages that are shown, and the most characters of each.
 const LINES: usize = 12;
 const LINE_WIDTH: usize = 400;
-
-/// How long the check of a key file may take.
-const KEY_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The most bytes of a key file that are read.
-const KEY_LIMIT: u64 = 64 << 10;
 
 /// What a failed login is classified with.
 pub(super) struct Context<'a> {
@@ -83,11 +77,12 @@ pub(super) async fn login_error(context: &Context<'_>, said: &str, code: Option<
         Verdict::KeyRevoked(reason) => HostError::HostKeyRevoked { host, reason },
         Verdict::JumpHost(reason) => HostError::JumpHost { host, reason },
         Verdict::Refused(mut reason) => {
-            let troubles = key_troubles(context).await;
+            let mut troubles = key_files::troubles(context).await;
             if !troubles.is_empty() {
-                // The last line is the VPU's answer; those before it are ssh's words on the same trouble.
-                let answer = reason.lines().next_back().unwrap_or_default();
-                reason = format!("{}\n{answer}", troubles.join("\n"));
+                // ssh's own words on such a key say less.
+                let rest = reason.lines().filter(|line| !key_files::is_of_a_key(line));
+                troubles.extend(rest.map(str::to_owned));
+                reason = troubles.join("\n");
             }
             let user = configured.user().to_owned();
             HostError::Refused { host, user, reason }
@@ -278,89 +273,6 @@ fn lines(said: &str) -> Vec<String> {
 /// Joins the last lines.
 fn shown(lines: &[String]) -> String {
     lines[lines.len().saturating_sub(LINES)..].join("\n")
-}
-
-/// Finds problems of key files that ssh does not report.
-async fn key_troubles(context: &Context<'_>) -> Vec<String> {
-    let home = crate::user::home();
-    let files: Vec<String> = match &context.options.identity {
-        Some(file) => vec![file.to_string()],
-        None => context
-            .configured
-            .values("identityfile")
-            .map(str::to_owned)
-            .collect(),
-    };
-    let mut troubles = vec![];
-    for file in files {
-        let path = match (file.strip_prefix("~/"), &home) {
-            (Some(rest), Some(home)) => home.join(rest).into_std_path_buf(),
-            _ => file.clone().into(),
-        };
-        if let Some(trouble) = key_trouble(&path).await {
-            troubles.push(format!("{} {trouble}", escape(&file)));
-        }
-    }
-    troubles
-}
-
-async fn key_trouble(path: &Path) -> Option<String> {
-    let trouble = content_trouble(path).await;
-    if let (None, Some(mode)) = (trouble, open_mode(path)) {
-        return Some(format!(
-            "{} (mode {mode:04o}), and ssh ignores such a key",
-            OPEN_TO_OTHERS.trim_start()
-        ));
-    }
-    trouble.map(str::to_owned)
-}
-
-/// Returns the mode of a key file of this user that others can read.
-fn open_mode(path: &Path) -> Option<u32> {
-    use std::os::unix::fs::MetadataExt as _;
-    let data = path.metadata().ok().filter(std::fs::Metadata::is_file)?;
-    let is_own = data.uid() == rustix::process::geteuid().as_raw();
-    // A public key is named as such.
-    let is_open = data.mode() & 0o077 != 0 && path.extension().is_none_or(|end| end != "pub");
-    (is_own && is_open).then_some(data.mode() & 0o7777)
-}
-
-async fn content_trouble(path: &Path) -> Option<&'static str> {
-    use tokio::io::AsyncReadExt as _;
-    if path.is_dir() {
-        return Some("is a directory, not a key file");
-    }
-    let mut bytes = vec![];
-    let file = tokio::fs::File::open(path).await.ok()?;
-    file.take(KEY_LIMIT).read_to_end(&mut bytes).await.ok()?;
-    if bytes.is_empty() {
-        return Some("is an empty file");
-    }
-    if ["ssh-", "ecdsa-", "sk-"]
-        .iter()
-        .any(|kind| bytes.starts_with(kind.as_bytes()))
-    {
-        return Some("is a public key, and ssh needs the private one");
-    }
-    if bytes.starts_with(b"PuTTY-User-Key-File-") {
-        return Some("is a key of PuTTY's, which ssh does not read");
-    }
-    if bytes.windows(2).any(|pair| pair == b"\r\n") {
-        return Some("has line ends of Windows, which ssh does not read");
-    }
-    if !asks_nothing() {
-        return None;
-    }
-    let keygen = program("ssh-keygen")
-        .args(["-y", "-P", "", "-f"])
-        .arg(path)
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let output = tokio::time::timeout(KEY_TIMEOUT, keygen).await.ok()?.ok()?;
-    String::from_utf8_lossy(&output.stderr)
-        .contains("incorrect passphrase")
-        .then_some("has a passphrase, and there is no terminal to ask for it")
 }
 
 /// The key that the VPU presents and the command that shows it, if they can be determined.
@@ -572,37 +484,5 @@ mod tests {
             let help = HostError::Refused { host, user, reason }.help().unwrap();
             assert!(help.contains(helps), "{said}: {help}");
         }
-    }
-
-    #[tokio::test]
-    async fn a_key_file_that_ssh_does_not_explain_is_examined() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("id");
-        for (text, told, helps) in [
-            ("", "empty", "set a key file"),
-            ("ssh-ed25519 AAAA me\n", "public key", "without .pub"),
-            (
-                "PuTTY-User-Key-File-3: ssh-ed25519\r\n",
-                "PuTTY",
-                "puttygen",
-            ),
-            ("-----BEGIN\r\n", "line ends of Windows", "tr -d"),
-        ] {
-            std::fs::write(&path, text).unwrap();
-            let trouble = key_trouble(&path).await.unwrap();
-            assert!(trouble.contains(told), "{trouble}");
-            // ssh also reports that others can read the file, which is not the problem.
-            let reason = format!("id {trouble}\nLoad key \"id\": bad permissions");
-            let (host, user) = (String::new(), "oem".to_owned());
-            let help = HostError::Refused { host, user, reason }.help().unwrap();
-            assert!(help.contains(helps), "{help}");
-        }
-        assert!(
-            key_trouble(directory.path())
-                .await
-                .unwrap()
-                .contains("directory")
-        );
-        assert_eq!(key_trouble(Path::new("/nowhere")).await, None);
     }
 }

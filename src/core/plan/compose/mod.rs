@@ -33,7 +33,7 @@ pub use self::{owner::unrecorded, previous::files_to_restore};
 pub(super) use self::{
     removal::remove_stopped,
     started::{brief, inputs},
-    transfers::affected,
+    transfers::{affected, uses},
 };
 use super::{
     Action, Address, Cause, Command, Phase, ResourceKind, Restart,

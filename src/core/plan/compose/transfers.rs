@@ -170,7 +170,7 @@ pub(super) fn services(
 }
 
 /// Whether a service mounts the target, or a directory above or below it.
-fn uses(builder: &Builder<'_>, transfer: &Transfer, service: &Service) -> bool {
+pub(in crate::plan) fn uses(builder: &Builder<'_>, transfer: &Transfer, service: &Service) -> bool {
     let home = &builder.facts.system.home;
     let target = transfer.target.resolve(home);
     let volumes = builder.desired.volumes.iter();
